@@ -1,0 +1,311 @@
+//! A set of logical CPU numbers in the kernel's cpuset list format.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The highest CPU number that kcm accepts; Linux is built for at most 8,192 CPUs
+/// (`CONFIG_NR_CPUS`, arch/x86/Kconfig).
+pub const MAX_CPU: u32 = 8191;
+
+const WORD: usize = u64::BITS as usize;
+
+/// A set of logical CPU numbers, each at most [`MAX_CPU`].
+///
+/// Parses the kernel's list format (`0-3,8`, strides as `0-31:2/8`; Documentation/admin-guide/
+/// cputopology and `bitmap_parselist` in the kernel's source) and prints its canonical form:
+/// sorted, with ranges, no blanks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CpuSet {
+    /// Bit `n % 64` of word `n / 64` is CPU `n`. No trailing zero words, so that `Eq` is set equality.
+    words: Vec<u64>,
+}
+
+/// Why a text is no CPU list: names the offending part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Nothing but blanks.
+    #[error("the CPU list is empty: write it as in 0-3,8")]
+    Empty,
+    /// A part between commas that is neither a number, a range nor a stride.
+    #[error("'{0}' is no CPU number or range: write a CPU list as in 0-3,8")]
+    Malformed(String),
+    /// A range that ends before it starts.
+    #[error("the range '{0}' ends before it starts")]
+    Backwards(String),
+    /// A number past [`MAX_CPU`].
+    #[error("'{0}' goes past CPU {MAX_CPU}, the highest that Linux can have")]
+    TooLarge(String),
+}
+
+impl CpuSet {
+    /// The empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Parses a CPU list that may be empty, as in the kernel's `cpuset.cpus` or `isolated` files.
+    pub fn parse_possibly_empty(text: &str) -> Result<Self, ParseError> {
+        if text.trim().is_empty() { Ok(Self::new()) } else { text.parse() }
+    }
+
+    /// Adds one CPU; numbers past [`MAX_CPU`] are refused by the parser and ignored here.
+    pub fn insert(&mut self, cpu: u32) {
+        if cpu > MAX_CPU {
+            return;
+        }
+        let (word, bit) = (cpu as usize / WORD, cpu as usize % WORD);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << bit;
+    }
+
+    /// Whether `cpu` is in the set.
+    pub fn contains(&self, cpu: u32) -> bool {
+        let (word, bit) = (cpu as usize / WORD, cpu as usize % WORD);
+        self.words.get(word).is_some_and(|w| w >> bit & 1 == 1)
+    }
+
+    /// Whether the set has no CPU.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// How many CPUs are in the set.
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|w| w.count_ones() as usize).sum()
+    }
+
+    /// The lowest CPU number, if there is one.
+    pub fn first(&self) -> Option<u32> {
+        let (i, word) = self.words.iter().enumerate().find(|&(_, &word)| word != 0)?;
+        Some((i * WORD) as u32 + word.trailing_zeros())
+    }
+
+    /// The CPU numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.words.iter().enumerate().flat_map(|(i, &word)| {
+            (0..WORD)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit| (i * WORD + bit) as u32)
+        })
+    }
+
+    /// The CPUs that are in either set.
+    pub fn union(&self, other: &Self) -> Self {
+        let longest = self.words.len().max(other.words.len());
+        self.combine(other, longest, |a, b| a | b)
+    }
+
+    /// The CPUs that are in both sets.
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.combine(other, self.words.len(), |a, b| a & b)
+    }
+
+    /// The CPUs of this set that are not in `other`.
+    pub fn difference(&self, other: &Self) -> Self {
+        self.combine(other, self.words.len(), |a, b| a & !b)
+    }
+
+    /// Whether every CPU of this set is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        let theirs = other.words.iter().copied().chain(std::iter::repeat(0));
+        self.words.iter().zip(theirs).all(|(ours, theirs)| ours & !theirs == 0)
+    }
+
+    /// The set as little-endian bytes, bit `n % 8` of byte `n / 8` for CPU `n`: the form that
+    /// `sched_setaffinity(2)` and systemd's `AllowedCPUs` take. A multiple of 8 bytes long.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|w| w.to_le_bytes()).collect()
+    }
+
+    fn combine(&self, other: &Self, words: usize, op: impl Fn(u64, u64) -> u64) -> Self {
+        let at = |set: &Self, i: usize| set.words.get(i).copied().unwrap_or(0);
+        let mut words: Vec<u64> = (0..words).map(|i| op(at(self, i), at(other, i))).collect();
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+        Self { words }
+    }
+}
+
+impl FromIterator<u32> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
+        let mut set = Self::new();
+        cpus.into_iter().for_each(|cpu| set.insert(cpu));
+        set
+    }
+}
+
+impl FromStr for CpuSet {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.trim().is_empty() {
+            return Err(ParseError::Empty);
+        }
+        let mut set = Self::new();
+        for part in text.split(',').map(str::trim) {
+            let Stride { first, last, used, group } = Stride::parse(part)?;
+            let cpus = (first..=last).filter(|cpu| (cpu - first) % group < used);
+            cpus.for_each(|cpu| set.insert(cpu));
+        }
+        Ok(set)
+    }
+}
+
+/// `first-last:used/group`: of each `group` CPUs from `first` on, the first `used`.
+struct Stride {
+    first: u32,
+    last: u32,
+    used: u32,
+    group: u32,
+}
+
+impl Stride {
+    fn parse(part: &str) -> Result<Self, ParseError> {
+        let malformed = || ParseError::Malformed(part.to_owned());
+        let number = |text: &str| match text.parse::<u64>() {
+            Ok(n) if n <= u64::from(MAX_CPU) && is_digits(text) => Ok(n as u32),
+            _ if is_digits(text) => Err(ParseError::TooLarge(part.to_owned())),
+            _ => Err(malformed()),
+        };
+        let (range, stride) = match part.split_once(':') {
+            Some((range, stride)) => (range, Some(stride)),
+            None => (part, None),
+        };
+        let (first, last) = match range.split_once('-') {
+            Some((first, last)) => (number(first)?, number(last)?),
+            // A stride needs a range, as in the kernel.
+            None if stride.is_some() => return Err(malformed()),
+            None => (number(range)?, number(range)?),
+        };
+        let (used, group) = match stride {
+            Some(stride) => {
+                let (used, group) = stride.split_once('/').ok_or_else(malformed)?;
+                (number(used)?, number(group)?)
+            }
+            None => (1, 1),
+        };
+        if last < first {
+            return Err(ParseError::Backwards(part.to_owned()));
+        }
+        if group == 0 || used == 0 || used > group {
+            return Err(malformed());
+        }
+        Ok(Self { first, last, used, group })
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl fmt::Display for CpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cpus = self.iter().peekable();
+        let mut separator = "";
+        while let Some(first) = cpus.next() {
+            let mut last = first;
+            while cpus.peek() == Some(&(last + 1)) {
+                last += 1;
+                cpus.next();
+            }
+            // The kernel prints two neighbours as a range too: 0-1 (lib/vsprintf.c, bitmap_list_string).
+            if first == last {
+                write!(f, "{separator}{first}")?;
+            } else {
+                write!(f, "{separator}{first}-{last}")?;
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(text: &str) -> CpuSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn takes_what_the_kernel_takes_and_prints_its_canonical_form() {
+        for (text, canonical) in [
+            ("0-3,8", "0-3,8"),
+            ("5,13,6,14", "5-6,13-14"),
+            (" 1 , 3\n", "1,3"),
+            ("0-31:2/8", "0-1,8-9,16-17,24-25"),
+            ("0-9:1/2", "0,2,4,6,8"),
+            ("7,7,6-7", "6-7"),
+            ("0-8191", "0-8191"),
+            ("007", "7"),
+        ] {
+            assert_eq!(set(text).to_string(), canonical, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_and_names_the_part() {
+        for (text, error) in [
+            ("", ParseError::Empty),
+            (" \n", ParseError::Empty),
+            ("3-1", ParseError::Backwards("3-1".into())),
+            ("-1", ParseError::Malformed("-1".into())),
+            ("1,x", ParseError::Malformed("x".into())),
+            ("1,,2", ParseError::Malformed("".into())),
+            ("+1", ParseError::Malformed("+1".into())),
+            ("1-", ParseError::Malformed("1-".into())),
+            ("4:1/2", ParseError::Malformed("4:1/2".into())),
+            ("0-4:0/2", ParseError::Malformed("0-4:0/2".into())),
+            ("0-4:3/2", ParseError::Malformed("0-4:3/2".into())),
+            ("0-4:1/0", ParseError::Malformed("0-4:1/0".into())),
+            ("8192", ParseError::TooLarge("8192".into())),
+            ("0,99999999999999999999", ParseError::TooLarge("99999999999999999999".into())),
+            ("0-99999", ParseError::TooLarge("0-99999".into())),
+        ] {
+            assert_eq!(text.parse::<CpuSet>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_kernel_file_is_an_empty_set() {
+        assert_eq!(CpuSet::parse_possibly_empty("\n"), Ok(CpuSet::new()));
+        assert!(CpuSet::parse_possibly_empty("x").is_err());
+    }
+
+    #[test]
+    fn set_operations() {
+        let (a, b) = (set("0-3,64,200"), set("2-5,64"));
+        assert_eq!(a.union(&b), set("0-5,64,200"));
+        assert_eq!(a.intersection(&b), set("2-3,64"));
+        assert_eq!(a.difference(&b), set("0-1,200"));
+        assert!(set("2").is_subset(&a) && !b.is_subset(&a) && CpuSet::new().is_subset(&a));
+        assert!(!a.is_subset(&set("0-3,64")) && set("200").is_subset(&a));
+        assert_eq!((CpuSet::new().first(), set("130,200").first()), (None, Some(130)));
+        assert_eq!(
+            (a.len(), a.first(), a.contains(200), a.contains(201)),
+            (6, Some(0), true, false)
+        );
+        assert_eq!(set("8-9").to_bytes(), [0, 3, 0, 0, 0, 0, 0, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_are_inverse(cpus in proptest::collection::btree_set(0..=MAX_CPU, 1..64)) {
+            let set: CpuSet = cpus.iter().copied().collect();
+            prop_assert_eq!(set.to_string().parse::<CpuSet>().unwrap(), set.clone());
+            prop_assert!(set.iter().eq(cpus.iter().copied()));
+        }
+
+        #[test]
+        fn any_text_parses_or_is_refused_without_a_panic(text in "[-0-9,:/ x\n]{0,40}|.{0,40}") {
+            if let Ok(set) = text.parse::<CpuSet>() {
+                prop_assert!(!set.is_empty());
+            }
+        }
+    }
+}

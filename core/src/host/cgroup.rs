@@ -1,0 +1,269 @@
+//! The cpuset controller, of cgroup v1 and v2.
+
+use std::path::{Path, PathBuf};
+
+use super::procfs::Procfs;
+use super::{Error, list, read};
+use crate::cpu_set::CpuSet;
+use crate::task::Pid;
+
+/// Which of the kernel's two interfaces has the cpuset controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// cgroup v1 (Documentation/admin-guide/cgroup-v1/cpusets).
+    V1,
+    /// cgroup v2 (Documentation/admin-guide/cgroup-v2, section Cpuset).
+    V2,
+}
+
+/// The hierarchy that has the cpuset controller, and where it is mounted.
+#[derive(Clone, Debug)]
+pub struct Hierarchy {
+    version: Version,
+    mount: PathBuf,
+    /// This process's own cgroup in it.
+    own: String,
+}
+
+/// One cgroup of that hierarchy.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    version: Version,
+    mount: PathBuf,
+    /// Absolute below the mount, `/` for the root.
+    path: String,
+}
+
+impl Hierarchy {
+    /// Finds the cpuset hierarchy below `root` (`/sys/fs/cgroup`), given `/proc/self/cgroup`.
+    pub fn find(root: &Path, own_cgroup: &str) -> Result<Self, Error> {
+        if let Some((controllers, own)) = v1_line(own_cgroup) {
+            let names = ["cpuset", controllers].map(|name| root.join(name));
+            let mount = names.into_iter().find(|path| path.join("cpuset.cpus").exists());
+            let missing = || Error::malformed(root, "no cpuset hierarchy (cgroup v1) in it");
+            let (version, mount) = (Version::V1, mount.ok_or_else(missing)?);
+            return Ok(Self { version, mount, own: own.to_owned() });
+        }
+        let mounts = [root.to_owned(), root.join("unified")];
+        let mount = mounts.into_iter().find(|path| path.join("cgroup.controllers").exists());
+        let missing = || Error::malformed(root, "no cgroup file system with a cpuset controller");
+        let own = v2_path(own_cgroup).unwrap_or("/").to_owned();
+        Ok(Self { version: Version::V2, mount: mount.ok_or_else(missing)?, own })
+    }
+
+    /// The cgroup of this process.
+    pub fn own(&self) -> Cgroup {
+        self.at(&self.own)
+    }
+
+    /// Which interface it is.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The cgroup of a process, given its `/proc/<pid>/cgroup`.
+    pub fn cgroup_of(&self, proc_cgroup: &str) -> Option<Cgroup> {
+        let path = match self.version {
+            Version::V1 => v1_line(proc_cgroup).map(|(_, path)| path),
+            Version::V2 => v2_path(proc_cgroup),
+        };
+        path.map(|path| self.at(path))
+    }
+
+    /// The cgroup of this path.
+    pub fn at(&self, path: &str) -> Cgroup {
+        Cgroup { version: self.version, mount: self.mount.clone(), path: path.to_owned() }
+    }
+
+    /// Whether the mount shows the whole hierarchy, from its true root: only then does a missing
+    /// cgroup mean that it is gone.
+    pub fn is_whole(&self) -> bool {
+        match self.version {
+            Version::V1 => self.mount.join("release_agent").exists(),
+            Version::V2 => !self.mount.join("cgroup.events").exists(),
+        }
+    }
+}
+
+/// Controllers and path of the v1 hierarchy that has cpuset: `3:cpuset:/path`.
+fn v1_line(proc_cgroup: &str) -> Option<(&str, &str)> {
+    proc_cgroup.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == "cpuset").then_some((controllers, path))
+    })
+}
+
+fn v2_path(proc_cgroup: &str) -> Option<&str> {
+    proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
+impl Cgroup {
+    /// Path below the hierarchy's root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The last component of the path.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether it is the root of the hierarchy.
+    pub fn is_root(&self) -> bool {
+        self.path == "/"
+    }
+
+    /// The cgroup that this one is in; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (parent, name) = self.path.rsplit_once('/')?;
+        if name.is_empty() {
+            return None;
+        }
+        let path = if parent.is_empty() { "/" } else { parent };
+        Some(Self { path: path.to_owned(), ..self.clone() })
+    }
+
+    /// Whether `other` is this cgroup or one below it.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.is_root()
+            || other
+                .path
+                .strip_prefix(&self.path)
+                .is_some_and(|r| r.is_empty() || r.starts_with('/'))
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.mount.join(self.path.trim_start_matches('/'))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    /// The processes in this cgroup and in all below it; none where it is gone.
+    pub fn processes(&self) -> Result<Vec<Pid>, Error> {
+        let Some(text) = read(&self.file("cgroup.procs"))? else { return Ok(Vec::new()) };
+        // 0 stands for a process of another PID namespace: somebody is there (cgroup v2).
+        let number = |line: &str| line.parse().unwrap_or(Pid::INIT);
+        let mut pids: Vec<Pid> = text.lines().map(number).collect();
+        for entry in list(&self.dir())? {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name();
+                let below = format!("{}/{}", self.path, name.to_string_lossy());
+                pids.extend(Self { path: below, ..self.clone() }.processes()?);
+            }
+        }
+        Ok(pids)
+    }
+
+    /// Whether any process is in this cgroup or below it.
+    pub fn is_populated(&self) -> Result<bool, Error> {
+        if self.version == Version::V2
+            && let Some(events) = read(&self.file("cgroup.events"))?
+        {
+            return Ok(events.lines().any(|line| line == "populated 1"));
+        }
+        Ok(!self.processes()?.is_empty())
+    }
+
+    /// The CPUs that its processes may use. Where the cgroup has no cpuset controller (v2), those
+    /// of the nearest ancestor that has: they hold for it.
+    pub fn effective_cpus(&self) -> Result<CpuSet, Error> {
+        let name = match self.version {
+            Version::V1 => "cpuset.effective_cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        let mut cgroup = self.clone();
+        loop {
+            let path = cgroup.file(name);
+            if let Some(text) = read(&path)? {
+                return CpuSet::parse_possibly_empty(&text)
+                    .map_err(|e| Error::malformed(&path, e.to_string()));
+            }
+            let missing = || Error::malformed(&path, "this kernel has no cpuset controller here");
+            cgroup = cgroup.parent().ok_or_else(missing)?;
+        }
+    }
+
+    /// Binds its processes to CPUs; on v2 the controller is first enabled where it is missing.
+    pub fn set_cpus(&self, cpus: &CpuSet) -> Result<(), Error> {
+        let path = self.file("cpuset.cpus");
+        match write(&path, &cpus.to_string()) {
+            Err(e) if self.version == Version::V2 && !path.exists() => {
+                self.enable_cpuset().map_err(|_| e)?;
+                write(&path, &cpus.to_string())
+            }
+            result => result,
+        }
+    }
+
+    /// Binds its processes' memory to NUMA nodes.
+    pub fn set_memory_nodes(&self, nodes: &CpuSet) -> Result<(), Error> {
+        write(&self.file("cpuset.mems"), &nodes.to_string())
+    }
+
+    /// Enables the controller from the first ancestor that lacks it downwards.
+    fn enable_cpuset(&self) -> Result<(), Error> {
+        let Some(parent) = self.parent() else { return Ok(()) };
+        if !parent.is_root() && !parent.file("cpuset.cpus").exists() {
+            parent.enable_cpuset()?;
+        }
+        write(&parent.file("cgroup.subtree_control"), "+cpuset")
+    }
+}
+
+/// One `write(2)`, as the kernel's control files want it; never creates a file.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(|e| {
+        let error = Error::io("write", path, &e);
+        Error { cause: format!("{} (writing {text:?})", error.cause), ..error }
+    })
+}
+
+/// The cgroup of a process in the hierarchy; none where the process has ended.
+pub fn of_process(
+    hierarchy: &Hierarchy,
+    procfs: &Procfs,
+    pid: Pid,
+) -> Result<Option<Cgroup>, Error> {
+    Ok(procfs.cgroup(pid)?.and_then(|text| hierarchy.cgroup_of(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "5:memory:/a\n3:cpuset:/kcm/c1\n1:name=systemd:/\n0::/x\n";
+
+    fn at(path: &str) -> Cgroup {
+        Hierarchy { version: Version::V2, mount: "/m".into(), own: "/".into() }.at(path)
+    }
+
+    #[test]
+    fn the_hierarchy_with_cpuset_is_found_on_v1_on_v2_and_on_both_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert!(Hierarchy::find(root, "0::/").is_err() && Hierarchy::find(root, HYBRID).is_err());
+        std::fs::create_dir(root.join("cpuset")).unwrap();
+        std::fs::write(root.join("cpuset/cpuset.cpus"), "").unwrap();
+        std::fs::write(root.join("cgroup.controllers"), "").unwrap();
+        let v1 = Hierarchy::find(root, HYBRID).unwrap();
+        assert_eq!((v1.version(), v1.mount.clone()), (Version::V1, root.join("cpuset")));
+        assert_eq!(v1.cgroup_of(HYBRID).unwrap().path(), "/kcm/c1");
+        let v2 = Hierarchy::find(root, "1:name=systemd:/\n0::/x\n").unwrap();
+        assert_eq!((v2.version(), v2.mount.clone()), (Version::V2, root.to_owned()));
+        assert_eq!(v2.cgroup_of(HYBRID).unwrap().path(), "/x");
+    }
+
+    #[test]
+    fn ancestors_are_told_from_namesakes() {
+        assert!(at("/a").contains(&at("/a/b")) && at("/").contains(&at("/a")));
+        assert!(at("/a").contains(&at("/a")) && !at("/a").contains(&at("/ab")));
+        let parents = ["/a/b", "/a", "/"].map(|p| at(p).parent().map(|p| p.path().to_owned()));
+        assert_eq!(parents, [Some("/a".into()), Some("/".into()), None]);
+        assert_eq!(at("/a/b.scope").name(), "b.scope");
+    }
+}

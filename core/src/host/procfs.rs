@@ -1,0 +1,224 @@
+//! The host's processes, from a procfs.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, list, read, read_existing};
+use crate::cpu_set::CpuSet;
+use crate::task::{Pid, Process};
+
+/// Inode of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// A procfs, by the folder that it is mounted on.
+#[derive(Clone, Debug)]
+pub struct Procfs {
+    root: PathBuf,
+}
+
+/// What `/proc/<pid>/stat` says of a process (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Whether the first thread has ended: a zombie, or on its way out.
+    pub ended: bool,
+    /// Field 22, clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Why the processes of the host cannot be seen, so that nobody may be judged dead.
+#[derive(Debug, thiserror::Error)]
+pub enum Blind {
+    /// The procfs belongs to another PID namespace than the host's.
+    #[error(
+        "{0} does not show the host's processes; mount the host's /proc (for example at /host/proc) \
+         and set KCM_PROC_FS to that path"
+    )]
+    NotTheHosts(PathBuf),
+    /// The procfs hides processes.
+    #[error("{0}; mount procfs without hidepid, or run as root")]
+    Hidden(Error),
+}
+
+impl Procfs {
+    /// The procfs mounted on `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Makes sure that this procfs shows every process of the host, by its host PID: PID 1 can be
+    /// read (a `hidepid` mount would not let us), and it is a procfs of an outer PID namespace
+    /// where this process is in an inner one.
+    pub fn sees_the_host(&self) -> Result<(), Blind> {
+        read_existing(&self.path(Pid::INIT, "stat")).map_err(Blind::Hidden)?;
+        let namespace = std::fs::read_link("/proc/self/ns/pid");
+        if namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
+            return Ok(());
+        }
+        // NSpid has a number for each namespace from the procfs's own down to this process's.
+        let status = read_existing(&self.root.join("self/status")).map_err(Blind::Hidden)?;
+        match field(&status, "NSpid").map(|pids| pids.split_whitespace().count()) {
+            Some(2..) => Ok(()),
+            _ => Err(Blind::NotTheHosts(self.root.clone())),
+        }
+    }
+
+    /// The process of this PID; none where there is none.
+    pub fn stat(&self, pid: Pid) -> Result<Option<Stat>, Error> {
+        let path = self.path(pid, "stat");
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let stat = parse_stat(&text).ok_or_else(|| Error::malformed(&path, "not a stat line"))?;
+        Ok(Some(stat))
+    }
+
+    /// Which process it is, beyond the reuse of process ids; none where it has ended.
+    pub fn process(&self, pid: Pid) -> Result<Option<Process>, Error> {
+        match self.stat(pid)? {
+            Some(stat) if !stat.ended => Ok(Some(Process {
+                pid,
+                start_time: self.clock_is_the_hosts().then_some(stat.start_time),
+                boot_id: self.boot_id()?,
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether this very process, or a thread of it, is alive.
+    pub fn is_alive(&self, process: &Process) -> Result<bool, Error> {
+        let Some(stat) = self.stat(process.pid)? else { return Ok(false) };
+        if process.boot_id != self.boot_id()? {
+            return Ok(false);
+        }
+        let comparable = process.start_time.filter(|_| self.clock_is_the_hosts());
+        if comparable.is_some_and(|start| start != stat.start_time) {
+            return Ok(false);
+        }
+        Ok(!stat.ended || self.has_live_thread(process.pid)?)
+    }
+
+    /// Whether any thread of a process has not ended: its first may end before the others.
+    fn has_live_thread(&self, pid: Pid) -> Result<bool, Error> {
+        for thread in self.threads(pid)? {
+            let text = read(&self.path(pid, &format!("task/{thread}/stat")))?;
+            if text.as_deref().and_then(parse_stat).is_some_and(|stat| !stat.ended) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether start times of this process's time namespace are comparable with PID 1's
+    /// (time_namespaces(7): procfs shifts start times by the reader's offsets).
+    fn clock_is_the_hosts(&self) -> bool {
+        let ours = std::fs::read_link(self.root.join("self/ns/time"));
+        let hosts = std::fs::read_link(self.root.join("1/ns/time"));
+        match (ours, hosts) {
+            (Ok(ours), Ok(hosts)) => ours == hosts,
+            // A kernel without time namespaces, or no right to ask: one clock as far as is known.
+            _ => true,
+        }
+    }
+
+    /// The boot that this is (random(4)).
+    pub fn boot_id(&self) -> Result<String, Error> {
+        let text = read_existing(&self.root.join("sys/kernel/random/boot_id"))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The threads of a process; none where it has ended.
+    pub fn threads(&self, pid: Pid) -> Result<Vec<Pid>, Error> {
+        let entries = list(&self.path(pid, "task"))?.into_iter();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The CPUs that a thread may run on: `Cpus_allowed_list`; none where it has ended.
+    pub fn allowed_cpus(&self, pid: Pid, thread: Pid) -> Result<Option<CpuSet>, Error> {
+        let path = self.path(pid, &format!("task/{thread}/status"));
+        let Some(status) = read(&path)? else { return Ok(None) };
+        let list = field(&status, "Cpus_allowed_list");
+        let cpus = list.and_then(|list| list.parse().ok());
+        cpus.map(Some).ok_or_else(|| Error::malformed(&path, "no Cpus_allowed_list"))
+    }
+
+    /// `/proc/<pid>/cgroup` (cgroups(7)); none where the process has ended.
+    pub fn cgroup(&self, pid: Pid) -> Result<Option<String>, Error> {
+        read(&self.path(pid, "cgroup"))
+    }
+
+    /// `/proc/self/cgroup`.
+    pub fn own_cgroup(&self) -> Result<String, Error> {
+        read_existing(&self.root.join("self/cgroup"))
+    }
+
+    /// The kernel's command line.
+    pub fn cmdline(&self) -> Result<String, Error> {
+        read_existing(&self.root.join("cmdline"))
+    }
+
+    fn path(&self, pid: Pid, name: &str) -> PathBuf {
+        self.root.join(format!("{pid}/{name}"))
+    }
+}
+
+/// `/proc/locks`, as far as it can be read.
+pub(crate) fn locks() -> Option<String> {
+    read(Path::new("/proc/locks")).ok().flatten()
+}
+
+/// A program's name may hold anything, so the fields are counted after the last `)`.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    let start_time = fields.nth(22 - 4)?.parse().ok()?;
+    Some(Stat { ended: matches!(state, "Z" | "X" | "x"), start_time })
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Captured on Linux 6.18; the name is a hostile program's.
+    const STAT: &str = "4711 (a) Z 1 (b)) S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 \
+                        242639 2129920 200 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0";
+
+    #[test]
+    fn a_stat_line_is_read_after_the_last_parenthesis() {
+        assert_eq!(parse_stat(STAT), Some(Stat { ended: false, start_time: 242639 }));
+        assert!(parse_stat(&STAT.replace(") S ", ") Z ")).unwrap().ended);
+        for bad in ["", "1 (x", "1 (x)", "1 (x) S 1 2"] {
+            assert_eq!(parse_stat(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_alive_until_it_ends_and_another_with_its_pid_is_not_it() {
+        let procfs = Procfs::new("/proc");
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let pid = Pid::try_from(child.id() as i32).unwrap();
+        let process = procfs.process(pid).unwrap().unwrap();
+        assert!(procfs.is_alive(&process).unwrap());
+        let later = Process { start_time: process.start_time.map(|t| t + 1), ..process.clone() };
+        let before = Process { boot_id: "another".into(), ..process.clone() };
+        assert!(!procfs.is_alive(&later).unwrap() && !procfs.is_alive(&before).unwrap());
+        child.kill().unwrap();
+        while !procfs.stat(pid).unwrap().unwrap().ended {
+            std::thread::yield_now();
+        }
+        assert!(!procfs.is_alive(&process).unwrap(), "a zombie is dead");
+        child.wait().unwrap();
+        assert!(!procfs.is_alive(&process).unwrap() && procfs.process(pid).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_procfs_that_shows_no_pid_1_is_not_trusted() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(Procfs::new(empty.path()).sees_the_host(), Err(Blind::Hidden(_))));
+        Procfs::new("/proc").sees_the_host().unwrap();
+    }
+}

@@ -1,0 +1,178 @@
+//! Tells systemd which CPUs a scope may use, so that it does not write its own value back.
+//!
+//! ```text
+//! Systemd (this file)    the two calls: ControlGroup, SetUnitProperties
+//!   connection           login, messages out and in
+//!     endpoint           socket, time limit
+//!     message, wire      bytes ⇄ messages and values; pure
+//! ```
+//!
+//! A peer-to-peer D-Bus connection over systemd's private socket: no bus daemon, hence no `Hello`.
+//! Everything that comes from the peer is untrusted: lengths, types and time are limited.
+
+mod connection;
+mod endpoint;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod message;
+mod wire;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::CpuSet;
+use connection::Connection;
+use endpoint::Endpoint;
+use error::printable;
+use message::{Call, Message};
+use wire::Writer;
+
+pub use error::Error;
+pub use wire::Malformed;
+
+/// Where systemd listens as PID 1.
+pub const PRIVATE_SOCKET: &str = "/run/systemd/private";
+
+/// What systemd answers with if it has no such unit (org.freedesktop.systemd1(5), D-Bus
+/// specification).
+const UNKNOWN_UNIT: [&str; 2] =
+    ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject"];
+
+/// The longest unit name, with its suffix, in bytes (systemd.unit(5): 255 characters).
+const MAX_UNIT_NAME: usize = 255;
+
+/// A connection to systemd's private socket.
+#[derive(Debug)]
+pub struct Systemd {
+    endpoint: Endpoint,
+    connection: Connection,
+}
+
+impl Systemd {
+    /// Connects and logs in; `None` where there is no such socket: systemd is not PID 1.
+    ///
+    /// `limit` is for this and all calls that follow, together; the time between them is free.
+    pub fn connect(socket: &Path, limit: Duration) -> Result<Option<Self>, Error> {
+        let endpoint = Endpoint::new(socket.to_owned(), limit);
+        let connection = Connection::open(&endpoint)?;
+        Ok(connection.map(|connection| Self { endpoint, connection }))
+    }
+
+    /// The cgroup that systemd has for a scope, as in `/kubepods.slice/cri-1f.scope`; `None` if
+    /// it has no such unit (property `ControlGroup`, org.freedesktop.systemd1(5)).
+    pub fn control_group(&mut self, scope: &str) -> Result<Option<String>, Error> {
+        if !is_scope_name(scope) {
+            return Ok(None);
+        }
+        let answer = match self.call(scope, &get_control_group(&unit_path(scope))) {
+            Err(Error::Refused { name, .. }) if UNKNOWN_UNIT.contains(&name.as_str()) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let group = answer.string_in_variant();
+        let group = group.map_err(|cause| self.endpoint.malformed(cause))?;
+        Ok((!group.is_empty()).then(|| group.to_owned()))
+    }
+
+    /// Restricts a scope to CPUs, and to NUMA nodes if given, until it ends (`AllowedCPUs=` and
+    /// `AllowedMemoryNodes=`, systemd.resource-control(5); since systemd 244).
+    ///
+    /// No error does not mean that the CPUs hold: systemd only logs it when the kernel refuses a
+    /// value, and on cgroup v1 it writes none. The caller verifies.
+    pub fn set_allowed_cpus(
+        &mut self,
+        scope: &str,
+        cpus: &CpuSet,
+        memory_nodes: Option<&CpuSet>,
+    ) -> Result<(), Error> {
+        if !is_scope_name(scope) {
+            return Err(Error::ScopeName(printable(scope)));
+        }
+        let mut properties = vec![("AllowedCPUs", cpus)];
+        properties.extend(memory_nodes.map(|nodes| ("AllowedMemoryNodes", nodes)));
+        if let Some((property, _)) = properties.iter().find(|(_, set)| set.is_empty()) {
+            let scope = scope.to_owned();
+            return Err(Error::EmptySet { property, scope });
+        }
+        self.call(scope, &set_unit_properties(scope, &properties)).map(drop)
+    }
+
+    fn call(&mut self, scope: &str, call: &Call<'_>) -> Result<Message, Error> {
+        let answer = self.connection.call(call)?;
+        match answer.error() {
+            Some((name, text)) => Err(Error::Refused {
+                method: call.member,
+                scope: scope.to_owned(),
+                name: printable(name),
+                text: match text {
+                    "" => "no reason given".to_owned(),
+                    text => printable(text.trim_end_matches('.')),
+                },
+            }),
+            None => Ok(answer),
+        }
+    }
+}
+
+/// `Get` of the property `ControlGroup` (D-Bus specification, org.freedesktop.DBus.Properties).
+fn get_control_group(path: &str) -> Call<'_> {
+    let mut body = Writer::default();
+    body.string("org.freedesktop.systemd1.Scope");
+    body.string("ControlGroup");
+    Call {
+        path,
+        interface: "org.freedesktop.DBus.Properties",
+        member: "Get",
+        signature: "ss",
+        body: body.into_bytes(),
+    }
+}
+
+/// `SetUnitProperties(name, runtime, properties)`, for this boot only
+/// (org.freedesktop.systemd1(5)).
+fn set_unit_properties(scope: &str, properties: &[(&str, &CpuSet)]) -> Call<'static> {
+    let mut body = Writer::default();
+    body.string(scope);
+    body.uint32(true.into());
+    body.array(8, |structs| {
+        for (name, set) in properties {
+            structs.align(8);
+            structs.string(name);
+            structs.signature("ay");
+            structs.array(1, |mask| mask.raw(&set.to_bytes()));
+        }
+    });
+    Call {
+        path: "/org/freedesktop/systemd1",
+        interface: "org.freedesktop.systemd1.Manager",
+        member: "SetUnitProperties",
+        signature: "sba(sv)",
+        body: body.into_bytes(),
+    }
+}
+
+/// Whether systemd accepts a text as a scope's name (systemd.unit(5)).
+fn is_scope_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let stem = text.strip_suffix(".scope").unwrap_or_default();
+    !stem.is_empty() && text.len() <= MAX_UNIT_NAME && stem.chars().all(allowed)
+}
+
+/// A unit's object path: what is no letter and no digit becomes `_` and two hexadecimal digits,
+/// and so does a digit at the start (org.freedesktop.systemd1(5), sd_bus_path_encode(3)).
+fn unit_path(unit: &str) -> String {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (i, byte) in unit.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' if i > 0 => path.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(byte.into()),
+            _ => path.push_str(&format!("_{byte:02x}")),
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Giving back what one owner holds.
+
+use crate::allocation::Allocation;
+use crate::plan::Change;
+use crate::task::Pid;
+
+/// The changes that take a holder's PID out of its lists, and its record away. `tasks` has the
+/// PIDs in each list of the allocation, in its order; none for a list that is gone or malformed,
+/// which stays as it is. Where one of the `others` holds a list with the same PID, the PID in it is
+/// that later process's, and stays.
+pub fn release(
+    allocation: &Allocation,
+    tasks: &[Option<Vec<Pid>>],
+    others: &[Allocation],
+) -> Vec<Change> {
+    let pid = allocation.process.pid;
+    let mut changes = Vec::new();
+    for (list, pids) in allocation.lists.iter().zip(tasks) {
+        let is_anothers = others.iter().any(|other| {
+            other.owner != allocation.owner && other.holds(&allocation.pool, list.as_str(), pid)
+        });
+        match pids {
+            Some(pids) if pids.contains(&pid) && !is_anothers => {
+                changes.push(Change::SetTasks {
+                    pool: allocation.pool.clone(),
+                    list: list.to_string(),
+                    pids: pids.iter().copied().filter(|&other| other != pid).collect(),
+                });
+            }
+            _ => {}
+        }
+    }
+    changes.push(Change::RemoveRecord(allocation.owner.clone()));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Process;
+
+    #[test]
+    fn only_the_holders_own_pid_leaves_and_the_record_goes_last() {
+        let pid = |n: i32| Pid::try_from(n).unwrap();
+        let allocation = Allocation {
+            owner: "c1".parse().unwrap(),
+            pool: "p".parse().unwrap(),
+            lists: ["0", "1", "2", "3"].map(|name| name.parse().unwrap()).to_vec(),
+            process: Process { pid: pid(7), start_time: Some(1), boot_id: "b".into() },
+            created_at: "now".into(),
+            cgroup: None,
+            affinity: true,
+            details: Default::default(),
+        };
+        let tasks = [Some(vec![pid(7)]), Some(vec![pid(5), pid(7)]), Some(vec![pid(9)]), None];
+        let set = |list: &str, pids: Vec<Pid>| Change::SetTasks {
+            pool: "p".parse().unwrap(),
+            list: list.into(),
+            pids,
+        };
+        let removed = Change::RemoveRecord("c1".parse().unwrap());
+        let other = |owner: &str, list: &str| Allocation {
+            owner: owner.parse().unwrap(),
+            lists: vec![list.parse().unwrap()],
+            ..allocation.clone()
+        };
+        assert_eq!(
+            release(&allocation, &tasks, &[other("c1", "0"), other("c2", "9")]),
+            [set("0", vec![]), set("1", vec![pid(5)]), removed.clone()]
+        );
+        assert_eq!(
+            release(&allocation, &tasks, &[other("c2", "0")]),
+            [set("1", vec![pid(5)]), removed]
+        );
+    }
+}

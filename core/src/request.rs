@@ -1,0 +1,30 @@
+//! What somebody asks of a pool.
+
+use std::num::NonZeroUsize;
+
+use crate::allocation::{Details, Owner};
+use crate::cpu_set::CpuSet;
+use crate::pool::PoolName;
+use crate::task::Process;
+
+/// One owner's wish for CPU lists of one pool.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who will hold them.
+    pub owner: Owner,
+    /// The process they are for.
+    pub process: Process,
+    /// The pool.
+    pub pool: PoolName,
+    /// How many CPU lists of an exclusive pool; of no meaning for a shared one.
+    pub cores: NonZeroUsize,
+    /// The CPUs that the owner may use at all: its parent cgroup's effective cpuset, or its own
+    /// allowed CPUs. Never an offline one.
+    pub usable: CpuSet,
+    /// Path of the container's cgroup; none for `isolate`.
+    pub cgroup: Option<String>,
+    /// False where the owner asked not to be bound to the CPUs.
+    pub affinity: bool,
+    /// What to record of the owner, for people.
+    pub details: Details,
+}

@@ -1,0 +1,199 @@
+//! The lock of the configuration directory: one `flock(2)` on `lock`, waited for and held for a
+//! limited time.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+
+use super::contents::POOLS;
+use super::dir::{Dir, identity_of};
+use super::error::Error;
+use crate::host::alarm::Alarm;
+use crate::task::Pid;
+
+/// The lock file's name.
+pub(crate) const LOCK: &str = "lock";
+
+/// How long the lock is waited for, and how long it is held, at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockTimeout(Duration);
+
+/// A malformed `KCM_LOCK_TIMEOUT`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("KCM_LOCK_TIMEOUT is {0:?}: give seconds greater than 0, as in 30 or 0.5")]
+pub struct BadTimeout(String);
+
+impl LockTimeout {
+    /// What `KCM_LOCK_TIMEOUT` says, 30 seconds where it is unset.
+    pub fn from_environment() -> Result<Self, BadTimeout> {
+        match std::env::var_os("KCM_LOCK_TIMEOUT") {
+            None => Ok(Self::default()),
+            Some(value) => value.to_string_lossy().parse(),
+        }
+    }
+}
+
+impl Default for LockTimeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+impl std::str::FromStr for LockTimeout {
+    type Err = BadTimeout;
+
+    fn from_str(text: &str) -> Result<Self, BadTimeout> {
+        let seconds = text.parse::<f64>().ok().filter(|&s| (0.001..=1e6).contains(&s));
+        let limit = seconds.map(|s| Self(Duration::from_secs_f64(s)));
+        limit.ok_or_else(|| BadTimeout(crate::pool::shorten(text)))
+    }
+}
+
+/// Who may be in the directory at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The one writer that makes the directory.
+    Create,
+    /// One writer alone.
+    Exclusive,
+    /// Any number of readers.
+    Shared,
+}
+
+/// The lock, had. The kernel drops it with the descriptor, whatever becomes of this process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    // Before the file: the time limit ends when the lock does.
+    _alarm: Alarm,
+    _file: File,
+}
+
+/// Opens the directory and locks it. Should somebody have replaced the directory or its lock file
+/// while we waited, the new one is locked instead.
+pub(crate) fn open_locked(
+    path: &Path,
+    mode: Mode,
+    limit: LockTimeout,
+) -> Result<(Dir, Lock), Error> {
+    let lock_path = path.join(LOCK);
+    let failed = |cause| Error::Timer { path: lock_path.clone(), cause };
+    let deadline = Instant::now() + limit.0;
+    let mut alarm = Alarm::set(limit.0).map_err(failed)?;
+    loop {
+        let not_initialised = || Error::NotInitialised { path: path.to_owned() };
+        let dir = Dir::open(path)?.ok_or_else(not_initialised)?;
+        let file = open_lock_file(&dir, mode)?;
+        wait(&file, mode, deadline, &lock_path, limit)?;
+        let ours = identity_of(&file).map_err(|cause| Error::Io {
+            action: "read",
+            path: lock_path.clone(),
+            cause,
+        })?;
+        let current = Dir::open(path)?;
+        let same_dir = match &current {
+            Some(current) => current.identity(".")? == dir.identity(".")?,
+            None => false,
+        };
+        if same_dir && dir.identity(LOCK)? == Some(ours) {
+            alarm.end_after(limit.0, &held_too_long(&lock_path, limit)).map_err(failed)?;
+            return Ok((dir, Lock { _alarm: alarm, _file: file }));
+        }
+    }
+}
+
+/// Opens the lock file; a writer makes it where it is missing, but only in a directory of kcm's.
+fn open_lock_file(dir: &Dir, mode: Mode) -> Result<File, Error> {
+    let missing = match dir.lock_file(LOCK, mode) {
+        Err(error) if error.is_missing() => error,
+        result => return result,
+    };
+    match (dir.dir(POOLS)?, mode) {
+        (None, _) => Err(Error::NotInitialised { path: dir.path().to_owned() }),
+        (Some(_), Mode::Shared) => Err(missing),
+        (Some(_), _) => dir.lock_file(LOCK, Mode::Create),
+    }
+}
+
+fn wait(
+    file: &File,
+    mode: Mode,
+    deadline: Instant,
+    path: &Path,
+    limit: LockTimeout,
+) -> Result<(), Error> {
+    loop {
+        let result = match mode {
+            Mode::Create | Mode::Exclusive => file.lock_exclusive(),
+            Mode::Shared => FileExt::lock_shared(file),
+        };
+        match result {
+            Ok(()) => return Ok(()),
+            // The alarm's signal ends the wait.
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                if Instant::now() >= deadline {
+                    let holder = holder(file);
+                    return Err(Error::LockTimeout {
+                        path: path.to_owned(),
+                        limit: limit.0,
+                        holder,
+                    });
+                }
+            }
+            Err(cause) => return Err(Error::Io { action: "lock", path: path.to_owned(), cause }),
+        }
+    }
+}
+
+fn held_too_long(path: &Path, limit: LockTimeout) -> String {
+    format!(
+        "kcm: held {} for longer than {:?} and ended itself; the configuration directory is as \
+         before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow\n",
+        path.display(),
+        limit.0
+    )
+}
+
+/// The process that holds a lock on this file, where `/proc/locks` tells.
+fn holder(file: &File) -> Option<Pid> {
+    let (device, inode) = identity_of(file).ok()?;
+    parse_holder(&crate::host::procfs::locks()?, device, inode)
+}
+
+/// proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:02:1048 0 EOF`; `->` marks those that wait.
+fn parse_holder(locks: &str, device: u64, inode: u64) -> Option<Pid> {
+    let (major, minor) = (libc::major(device), libc::minor(device));
+    let id = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, _, pid, file, ..] if file == id => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_seconds_with_fractions() {
+        assert_eq!("0.5".parse(), Ok(LockTimeout(Duration::from_millis(500))));
+        assert_eq!("30".parse(), Ok(LockTimeout::default()));
+        for bad in ["", "0", "-1", "x", "nan", "inf", "1e30", "5s"] {
+            assert!(bad.parse::<LockTimeout>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_holder_is_read_from_proc_locks_and_waiters_are_not_it() {
+        let locks = "1: POSIX  ADVISORY  WRITE 5 08:02:77 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 708 08:02:77 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 709 08:02:77 0 EOF\n";
+        let device = libc::makedev(8, 2);
+        assert_eq!(parse_holder(locks, device, 77).map(Pid::as_raw), Some(708));
+        assert_eq!(parse_holder(locks, device, 78), None);
+    }
+}
