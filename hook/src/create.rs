@@ -1,0 +1,162 @@
+//! createRuntime: allocate, pin, verify; or refuse, with nothing left behind.
+
+use std::os::unix::process::parent_id;
+use std::time::Instant;
+
+use anyhow::Context;
+use kcm_core::allocation::Allocation;
+use kcm_core::host::sysfs;
+use kcm_core::node::Granted;
+use kcm_core::request::Request;
+use kcm_core::state::{LockTimeout, Memory};
+use kcm_core::{CpuSet, Node};
+
+use crate::annotations::{Identity, Wish, identity, matches_glob, wish};
+use crate::args::Args;
+use crate::oci::{Bundle, State};
+use crate::target::{Target, node};
+use crate::{default_pool, logging, pin};
+
+/// Who called, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) started: Instant,
+    /// The runtime's process, or whatever it had us started by.
+    pub(crate) runtime: u32,
+}
+
+impl Caller {
+    /// A runtime that was killed while we waited for the lock starts nothing any more; but crun's
+    /// init (1.8.1) lives on without it, and would keep the CPUs.
+    fn must_be_alive(&self) -> anyhow::Result<()> {
+        let alive = parent_id() == self.runtime;
+        anyhow::ensure!(alive, "the runtime that called (process {}) has ended", self.runtime);
+        Ok(())
+    }
+}
+
+pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Result<()> {
+    let annotations = state.annotations()?.unwrap_or_default();
+    let who = identity(&annotations);
+    if who.is_sandbox {
+        return Ok(());
+    }
+    match wish(&annotations, who.details.container.as_deref())? {
+        Wish::Pool { pool, cores, key } => {
+            let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?)?;
+            let mut target = Target::find(&node, state.pid)?;
+            let bundle = state.bundle()?.unwrap_or_default();
+            refuse_two_managers(&bundle)?;
+            let request = Request {
+                owner: state.owner()?,
+                process: target.process.clone(),
+                pool: pool.clone(),
+                cores,
+                usable: target.usable.clone(),
+                cgroup: Some(target.cgroup.path().to_owned()),
+                affinity: true,
+                details: who.details,
+            };
+            let mut notices = Vec::new();
+            let allocated = node.allocate(&request, &mut notices);
+            logging::log_all(&notices);
+            let granted =
+                allocated.with_context(|| format!("annotation {key} is {:?}", pool.to_string()))?;
+            let pinned = caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &granted));
+            if let Err(error) = pinned {
+                give_back(&node, &granted.allocation);
+                return Err(error);
+            }
+            report(&node, &granted, &bundle, caller.started);
+            Ok(())
+        }
+        wish => {
+            if let Some(pool) = &args.default_pool
+                && !may_opt_out(args, &who, &wish)
+            {
+                default_pool::bind(args, state, pool, caller.started);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// With a default pool, `none` counts only in namespaces that the administrator named: elsewhere
+/// it would let any user run on everybody's exclusive CPUs.
+fn may_opt_out(args: &Args, who: &Identity, wish: &Wish) -> bool {
+    let namespace = who.details.namespace.as_deref();
+    let allowed = namespace
+        .is_some_and(|namespace| args.allow_none.iter().any(|glob| matches_glob(glob, namespace)));
+    if *wish == Wish::None && !allowed {
+        log::warn!(
+            "the pool annotation 'none' does not count in namespace {}: --allow-none does not name it",
+            namespace.unwrap_or("(unknown)")
+        );
+    }
+    *wish == Wish::None && allowed
+}
+
+fn refuse_two_managers(bundle: &Bundle) -> anyhow::Result<()> {
+    match bundle.cpus() {
+        None => Ok(()),
+        Some(cpus) => anyhow::bail!(
+            "the container is given CPUs {cpus} already (linux.resources.cpu.cpus), by the kubelet's \
+             static CPU manager or by --cpuset-cpus; two managers would fight over its cpuset: set \
+             cpuManagerPolicy to none, or leave out the kcm.intel.com/pool annotation or --cpuset-cpus"
+        ),
+    }
+}
+
+fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result<()> {
+    let cpus = granted.allocation.cpus();
+    let memory_nodes = match granted.memory {
+        Memory::AsItIs => None,
+        Memory::Local => Some(nodes_of(node, &cpus)?),
+    };
+    Ok(pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?)
+}
+
+/// The NUMA nodes that the CPUs are on.
+fn nodes_of(node: &Node, cpus: &CpuSet) -> anyhow::Result<CpuSet> {
+    let nodes = sysfs::numa_nodes(&node.sys_root)?;
+    let ours = nodes.iter().filter(|(_, has)| !has.intersection(cpus).is_empty());
+    Ok(ours.map(|(&number, _)| number).collect())
+}
+
+/// A container that is not on its CPUs does not start, and holds none.
+fn give_back(node: &Node, allocation: &Allocation) {
+    let mut notices = Vec::new();
+    if let Err(error) = node.give_back(allocation, &mut notices) {
+        let error = anyhow::Error::from(error);
+        log::error!("cannot give back the CPUs of {}: {error:#}", allocation.owner);
+    }
+    logging::log_all(&notices);
+}
+
+fn report(node: &Node, granted: &Granted, bundle: &Bundle, started: Instant) {
+    let Granted { allocation, exclusive, .. } = granted;
+    let Allocation { owner, pool, .. } = allocation;
+    let cpus = allocation.cpus();
+    let name = allocation.details.display().map(|name| format!(" ({name})")).unwrap_or_default();
+    log::info!(
+        "allocated CPUs {cpus} of {} pool {pool} to {owner}{name} in {} us",
+        if *exclusive { "exclusive" } else { "shared" },
+        started.elapsed().as_micros()
+    );
+    if *exclusive && bundle.has_quota() {
+        log::warn!(
+            "{owner}{name} has a CFS quota (a CPU limit), which throttles it on cores that nobody \
+             else uses; leave out the limit, or have the kubelet run with --cpu-cfs-quota=false"
+        );
+    }
+    if !exclusive {
+        let isolated = sysfs::read_isolated(&node.sys_root).unwrap_or_default();
+        let ours = cpus.intersection(&isolated);
+        if ours.len() > 1 {
+            log::warn!(
+                "CPUs {ours} of shared pool {pool} are isolated: the kernel does not balance load \
+                 between them, so {owner}{name} must place its threads itself"
+            );
+        }
+    }
+}

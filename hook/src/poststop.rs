@@ -1,0 +1,58 @@
+//! poststop: give back what a dead container holds.
+//!
+//! It never fails a deletion for what the next allocation mends: an error is logged, and that is
+//! all.
+
+use std::time::Instant;
+
+use kcm_core::node::Released;
+use kcm_core::state::LockTimeout;
+
+use crate::annotations::mentions_pool;
+use crate::args::Args;
+use crate::logging;
+use crate::oci::State;
+use crate::target::node;
+
+pub(crate) fn poststop(args: &Args, state: &State, started: Instant) -> anyhow::Result<()> {
+    // Where nothing tells (a bundle that is gone) the container may hold something all the same.
+    if let Ok(Some(annotations)) = state.annotations()
+        && !mentions_pool(&annotations)
+    {
+        return Ok(());
+    }
+    let mut notices = Vec::new();
+    let result = release(args, state, &mut notices);
+    logging::log_all(&notices);
+    match result {
+        Ok(Released::Freed(freed)) => log::info!(
+            "released CPUs {} of pool {} from {} in {} us",
+            freed.cpus(),
+            freed.pool,
+            freed.owner,
+            started.elapsed().as_micros()
+        ),
+        Ok(Released::Unknown) => {}
+        Ok(Released::StillAlive(held)) => log::info!(
+            "{} keeps CPUs {} of pool {}: process {} or its cgroup is still alive",
+            held.owner,
+            held.cpus(),
+            held.pool,
+            held.process.pid
+        ),
+        Err(error) => log::error!(
+            "cannot release the CPUs of {:?}: {error:#}; the next allocation will take them back",
+            state.id()
+        ),
+    }
+    Ok(())
+}
+
+fn release(
+    args: &Args,
+    state: &State,
+    notices: &mut Vec<kcm_core::notice::Notice>,
+) -> anyhow::Result<Released> {
+    let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?)?;
+    Ok(node.release(&state.owner()?, notices)?)
+}
