@@ -1,0 +1,202 @@
+//! `kcm init`: makes the configuration directory, with pools that suit this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use kcm_core::CpuSet;
+use kcm_core::host::procfs::Procfs;
+use kcm_core::host::sysfs;
+use kcm_core::notice::Notice;
+use kcm_core::plan::init::{InitRequest, PlannedPool, init};
+use kcm_core::pool::PoolName;
+use kcm_core::state::{self, ConfDir, Contents, Created, Error, LockTimeout};
+use kcm_core::topology::kernel_cmdline::isolcpus;
+use kcm_core::topology::{Core, Topology};
+
+use super::ConfDirFlag;
+use crate::logging;
+
+/// NAME_MAX of Linux (limits.h).
+const MAX_FILE_NAME: usize = 255;
+
+/// Makes the configuration directory with the pools dataplane, controlplane and infra
+///
+/// dataplane is exclusive, with a CPU list for each core; controlplane and infra are shared, with
+/// one CPU list each. Isolated cores (isolcpus) go to dataplane and controlplane, the others to
+/// infra. A directory that is there already is only compared with what is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kcm init
+  kcm init --conf-dir=/srv/kcm --num-dp-cores=8 --num-cp-cores=2
+  kcm init --num-dp-cores=1 --num-cp-cores=0    # a machine with two cores")]
+pub(crate) struct Init {
+    #[command(flatten)]
+    conf_dir: ConfDirFlag,
+
+    /// Physical cores of the dataplane pool
+    #[arg(long, value_name = "N", default_value_t = 4, allow_negative_numbers = true)]
+    num_dp_cores: usize,
+
+    /// Physical cores of the controlplane pool
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    num_cp_cores: usize,
+}
+
+impl Init {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let limit = LockTimeout::from_environment()?;
+        let path = &self.conf_dir.conf_dir;
+        match ConfDir::new(path, limit).read(|contents| Existing::read(path, contents)) {
+            Ok((existing, notice)) => {
+                logging::notices(notice);
+                self.compare(existing)?;
+            }
+            Err(error) => match error.downcast_ref() {
+                Some(Error::NotInitialised { .. }) => self.create(limit)?,
+                _ => return Err(error),
+            },
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn create(&self, limit: LockTimeout) -> anyhow::Result<()> {
+        let path = &self.conf_dir.conf_dir;
+        let request = InitRequest {
+            dataplane_cores: self.num_dp_cores,
+            controlplane_cores: self.num_cp_cores,
+        };
+        let machine = Machine::from_environment();
+        let plan = init(&machine.topology(&machine.isolated()?)?, request)?;
+        plan.pools.iter().try_for_each(check_names)?;
+        match state::create(path, &plan.pools, limit)? {
+            Created::New => {
+                logging::notices(plan.notices);
+                log::info!("Made {}.", path.display());
+                Ok(())
+            }
+            // Another init was faster.
+            Created::Existing(contents) => self.compare(Existing::read(path, &contents)?),
+        }
+    }
+
+    /// Whether the directory that is there is what was asked for. Nothing is changed: containers
+    /// may be using it.
+    fn compare(&self, existing: Existing) -> anyhow::Result<()> {
+        let path = self.conf_dir.conf_dir.display();
+        let topology = Machine::from_environment().topology(&CpuSet::new())?;
+        logging::notices(existing.notices);
+        let dataplane = existing.dataplane_lists;
+        let (controlplane, offline) = cores_of(&existing.controlplane_cpus, &topology);
+        let mut differences = Vec::new();
+        if dataplane != self.num_dp_cores {
+            differences
+                .push(format!("{dataplane} dataplane cores ({} requested)", self.num_dp_cores));
+        }
+        // Nothing tells how many cores offline CPUs are of: from none to as many as there are CPUs.
+        if !(controlplane..=controlplane + offline).contains(&self.num_cp_cores) {
+            differences.push(format!(
+                "{controlplane} controlplane cores ({} requested)",
+                self.num_cp_cores
+            ));
+        }
+        ensure!(
+            differences.is_empty(),
+            "{path} is initialised already, with {}. It is left as it is: ask for what it has, or \
+             stop what uses it, remove it and run kcm init again",
+            differences.join(" and "),
+        );
+        log::info!("{path} is initialised already, as requested: nothing to do.");
+        Ok(())
+    }
+}
+
+/// A CPU list's name is a folder's name.
+fn check_names(pool: &PlannedPool) -> anyhow::Result<()> {
+    for length in pool.cpu_lists.iter().map(|list| list.to_string().len()) {
+        ensure!(
+            length <= MAX_FILE_NAME,
+            "The CPU list of the {} pool is {length} characters long, and a folder's name may have \
+             {MAX_FILE_NAME}. Isolate cores whose numbers are adjacent, so that the list has ranges",
+            pool.name
+        );
+    }
+    Ok(())
+}
+
+/// What a directory has that is initialised already.
+struct Existing {
+    dataplane_lists: usize,
+    controlplane_cpus: CpuSet,
+    notices: Vec<Notice>,
+}
+
+impl Existing {
+    fn read(path: &Path, contents: &Contents) -> anyhow::Result<Self> {
+        let names = contents.pool_names()?;
+        let [dataplane, controlplane, infra] = ["dataplane", "controlplane", "infra"];
+        for pool in [dataplane, controlplane, infra] {
+            ensure!(
+                names.iter().any(|name| name.as_ref() == pool),
+                "{0} has no pool {pool}, so kcm init did not make it. Give another directory with \
+                 --conf-dir, or, if nothing uses this one, remove {0} and run kcm init again",
+                path.join("pools").display(),
+            );
+        }
+        let dataplane = contents.pool(&dataplane.parse::<PoolName>()?)?;
+        let controlplane = contents.pool(&controlplane.parse::<PoolName>()?)?;
+        let lists = &controlplane.pool.lists;
+        let odd = dataplane.odd.iter().chain(&controlplane.odd);
+        Ok(Self {
+            dataplane_lists: dataplane.pool.lists.len(),
+            controlplane_cpus: lists.iter().flat_map(|list| list.name.cpus().iter()).collect(),
+            notices: odd.map(|error| Notice::warning(error.to_string())).collect(),
+        })
+    }
+}
+
+/// Of how many cores some CPUs are, and how many of the CPUs are offline.
+fn cores_of(cpus: &CpuSet, topology: &Topology) -> (usize, usize) {
+    let cores = topology.cores();
+    let online: CpuSet = cores.iter().flat_map(|core| core.cpus.iter()).collect();
+    let is_touched = |core: &&Core| !core.cpus.intersection(cpus).is_empty();
+    (cores.iter().filter(is_touched).count(), cpus.difference(&online).len())
+}
+
+/// Where the kernel shows this machine.
+struct Machine {
+    sys_root: PathBuf,
+    proc_root: PathBuf,
+}
+
+impl Machine {
+    fn from_environment() -> Self {
+        let folder = |name, default: &str| std::env::var_os(name).unwrap_or(default.into()).into();
+        Self {
+            sys_root: folder("KCM_DEV_LSCPU_SYSFS", "/"),
+            proc_root: folder("KCM_PROC_FS", "/proc"),
+        }
+    }
+
+    fn topology(&self, isolated: &CpuSet) -> anyhow::Result<Topology> {
+        Ok(sysfs::read_topology(&self.sys_root, isolated)?)
+    }
+
+    /// The CPUs of `isolcpus`; where the kernel's command line has none, what sysfs says.
+    fn isolated(&self) -> anyhow::Result<CpuSet> {
+        let last = sysfs::last_possible_cpu(&self.sys_root)?;
+        let cmdline = Procfs::new(&self.proc_root).cmdline();
+        let cmdline = cmdline.context("KCM_PROC_FS must be where a procfs is mounted")?;
+        let from_cmdline = isolcpus(&cmdline, last).with_context(|| {
+            format!(
+                "{} does not say which CPUs are isolated",
+                self.proc_root.join("cmdline").display()
+            )
+        })?;
+        Ok(match from_cmdline {
+            Some(cpus) => cpus,
+            None => sysfs::read_isolated(&self.sys_root)?,
+        })
+    }
+}

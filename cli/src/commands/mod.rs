@@ -1,0 +1,60 @@
+//! The subcommands, one a file.
+
+mod describe;
+mod init;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Gives latency-critical containers CPU cores of their own: pools of CPUs on this node.
+#[derive(Debug, Parser)]
+#[command(name = "kcm", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kcm init --num-dp-cores=4 --num-cp-cores=1
+  kcm describe
+
+Environment:
+  KCM_CONF_DIR      default of --conf-dir
+  KCM_LOCK_TIMEOUT  seconds to wait for, and to hold, the directory's lock [default: 30]
+  KCM_LOG_LEVEL     CRITICAL, ERROR, WARNING, INFO or DEBUG [default: INFO]
+  KCM_PROC_FS       where the host's procfs is mounted [default: /proc]
+
+Exit status: 0 done; 1 failed, with an ERROR line on standard error; 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Describe(describe::Describe),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Init(init) => init.run(),
+            Command::Describe(describe) => describe.run(),
+        }
+    }
+}
+
+/// Which configuration directory a subcommand is about.
+#[derive(Debug, Args)]
+struct ConfDirFlag {
+    /// The configuration directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KCM_CONF_DIR",
+        hide_env_values = true,
+        default_value = "/etc/kcm"
+    )]
+    conf_dir: PathBuf,
+}

@@ -1,0 +1,57 @@
+//! The log: lines `LEVEL message` on standard error. Standard output carries only results.
+
+use std::io::Write;
+
+use kcm_core::log_level;
+use kcm_core::notice::{self, Notice};
+use log::{Level, Log, Metadata, Record};
+
+struct StandardError;
+
+/// Logs by the level of `KCM_LOG_LEVEL` from here on.
+pub(crate) fn init() -> anyhow::Result<()> {
+    log::set_max_level(log_level::from_environment()?);
+    // Only a second logger could be refused.
+    let _ = log::set_logger(&StandardError);
+    Ok(())
+}
+
+/// Prints why the command fails, whatever the level, on one line.
+pub(crate) fn failure(error: &anyhow::Error) {
+    print(Level::Error, &format!("{error:#}"));
+}
+
+/// Logs what the core has to say.
+pub(crate) fn notices(notices: impl IntoIterator<Item = Notice>) {
+    for Notice { level, text, .. } in notices {
+        match level {
+            notice::Level::Info => log::info!("{text}"),
+            notice::Level::Warning => log::warn!("{text}"),
+        }
+    }
+}
+
+fn print(level: Level, text: &str) {
+    let line = format!("{} {}\n", log_level::name(level), one_line(text));
+    // Where nobody listens any more, there is nobody to tell.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// The text on one line: a name in it must not look like another line of the log.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+impl Log for StandardError {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            print(record.level(), &record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}

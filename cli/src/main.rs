@@ -1,0 +1,28 @@
+//! `kcm`: makes and shows the pools of CPUs on a node.
+
+mod commands;
+mod logging;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use commands::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version, too: those go to standard output, with status 0.
+        Err(usage) => {
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    match logging::init().and_then(|()| cli.run()) {
+        Ok(code) => code,
+        Err(error) => {
+            logging::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Results, on standard output.
+
+pub(crate) mod json;
