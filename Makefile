@@ -1,0 +1,61 @@
+# The few commands that a person needs; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+TARGET := x86_64-unknown-linux-gnu
+# Tools that cargo builds are kept outside the tree, so that a clean clone does not build them again.
+CACHE := $(or $(KCM_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kcm)
+TOOLS := $(CACHE)/tools
+DENY_VERSION := 0.20.2
+
+BUILD_PACKAGES := gcc libc6-dev
+DEMO_PACKAGES := $(BUILD_PACKAGES) runc busybox-static
+BENCH_PACKAGES := $(DEMO_PACKAGES) strace
+TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux python3-minimal
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the static executables dist/kcm and dist/kcm-hook
+	@tests/require $(BUILD_PACKAGES)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer, https://rustup.rs" >&2; exit 1; }
+	cargo build --locked --release -p kcm -p kcm-hook
+	@mkdir -p dist
+	@# Renamed into place: a runtime may be executing the old one.
+	@for name in kcm kcm-hook; do \
+	  cp target/$(TARGET)/release/$$name dist/.$$name && mv -f dist/.$$name dist/$$name || exit 1; done
+
+.PHONY: demo
+demo: build ## Show a busybox container under real runc on a core of its own (root)
+	@tests/require $(DEMO_PACKAGES)
+	examples/quickstart/run
+
+.PHONY: check
+check: ## Format, lints, unit tests, model test
+	@tests/require $(BUILD_PACKAGES)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked -p kcm-core -p kcm-hook -p kcm -p kcm-shim-config
+	cargo test --locked -p kcm-tests --test model
+
+.PHONY: test
+test: check build ## All of check, real runtimes on this machine and in the guest (root)
+	@tests/require $(TEST_PACKAGES)
+	cargo test --locked -p kcm-tests
+	tests/guest/run
+
+.PHONY: bench
+bench: build ## Measure what kcm costs, and write docs/benchmarks.md (root)
+	@tests/require $(BENCH_PACKAGES)
+	@# The profile of the tests: it only starts programs, and is built in seconds.
+	cargo bench --locked --profile dev -p kcm-tests --bench figures
+
+.PHONY: ci
+ci: test demo ## All of test, the demo, licences and sources of the dependencies, shell scripts
+	@tests/require shellcheck rsyslog logrotate
+	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
+	logrotate --debug packaging/syslog/logrotate-kcm
+	shellcheck tests/require tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run
+	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
+	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

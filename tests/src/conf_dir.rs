@@ -1,0 +1,87 @@
+//! A configuration directory in a temporary folder, made by hand in the layout of docs/config.md.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// A configuration directory; removed when dropped.
+#[derive(Debug)]
+pub struct ConfDir {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl ConfDir {
+    /// Pools as (name, exclusive, CPU lists).
+    pub fn new(pools: &[(&str, bool, &[&str])]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kcm");
+        for (pool, exclusive, lists) in pools {
+            let pool = path.join("pools").join(pool);
+            fs::create_dir_all(&pool).unwrap();
+            fs::write(pool.join("exclusive"), if *exclusive { "1" } else { "0" }).unwrap();
+            for list in *lists {
+                fs::create_dir(pool.join(list)).unwrap();
+                fs::write(pool.join(list).join("tasks"), "").unwrap();
+            }
+        }
+        fs::write(path.join("lock"), "").unwrap();
+        Self { _folder: folder, path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The `tasks` of a CPU list as they are on disk.
+    pub fn tasks(&self, pool: &str, list: &str) -> String {
+        fs::read_to_string(self.tasks_path(pool, list)).unwrap_or_default()
+    }
+
+    /// The path of a list's `tasks`.
+    pub fn tasks_path(&self, pool: &str, list: &str) -> PathBuf {
+        self.path.join("pools").join(pool).join(list).join("tasks")
+    }
+
+    /// The path of an owner's record.
+    pub fn record_path(&self, owner: &str) -> PathBuf {
+        self.path.join("allocations").join(format!("{owner}.json"))
+    }
+
+    /// An owner's record; none where there is none.
+    pub fn record(&self, owner: &str) -> Option<serde_json::Value> {
+        let text = fs::read_to_string(self.record_path(owner)).ok()?;
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    /// The names in `allocations/`, sorted.
+    pub fn allocations(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path.join("allocations")) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Every file below the directory with its content, for *nothing changed*.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        collect(&self.path, &mut files);
+        files
+    }
+}
+
+fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            files.insert(path.join(""), Vec::new());
+            collect(&path, files);
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The harness: built programs, configuration directories, containers of real runtimes, stand-ins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+pub mod audit;
+pub mod bundle;
+pub mod conf_dir;
+pub mod container;
+pub mod hook;
+pub mod machine;
+pub mod mount;
+pub mod programs;
+pub mod runtime;
+pub mod scenario;
+pub mod stand_in;
+pub mod strace;
+pub mod tree;

@@ -1,0 +1,187 @@
+//! Running the hook under strace(1): which system calls it makes, and what becomes of it when one
+//! of them is its last, or fails.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+use crate::hook::{HookCall, Ran};
+
+/// System calls that change something that others see, or order such changes. `exit_group` is the
+/// point after the last change.
+const CHANGES: &[&str] = &[
+    "write",
+    "writev",
+    "pwrite64",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "mknodat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "lchown",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "utimensat",
+    "setxattr",
+    "fsync",
+    "flock",
+    "sched_setaffinity",
+    "kill",
+    "tgkill",
+    "sendto",
+    "sendmsg",
+    "connect",
+    "exit_group",
+];
+
+/// System calls that open a file: they change something if they may create or write.
+const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
+
+/// System calls that change nothing outside the process.
+const PRIVATE: &[&str] = &[
+    "execve",
+    "brk",
+    "mmap",
+    "munmap",
+    "mremap",
+    "mprotect",
+    "madvise",
+    "arch_prctl",
+    "prctl",
+    "set_tid_address",
+    "set_robust_list",
+    "rseq",
+    "prlimit64",
+    "getrandom",
+    "poll",
+    "ppoll",
+    "sigaltstack",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "read",
+    "readv",
+    "pread64",
+    "lseek",
+    "close",
+    "fcntl",
+    "dup",
+    "fstat",
+    "stat",
+    "lstat",
+    "newfstatat",
+    "statx",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "readlink",
+    "readlinkat",
+    "getdents64",
+    "getcwd",
+    "getpid",
+    "getppid",
+    "gettid",
+    "geteuid",
+    "getuid",
+    "getgid",
+    "getegid",
+    "uname",
+    "socket",
+    "setsockopt",
+    "timer_create",
+    "timer_settime",
+    "timer_delete",
+    "clock_gettime",
+    "sched_getaffinity",
+    "sysinfo",
+    "futex",
+    "ioctl",
+];
+
+/// One system call of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// The how-many-eth of its name it is, from 1.
+    pub nth: usize,
+    /// The line of the trace.
+    pub line: String,
+}
+
+/// The system calls of one run.
+#[derive(Debug)]
+pub struct Trace {
+    /// How the run ended.
+    pub ran: Ran,
+    /// All calls, in their order.
+    pub calls: Vec<Call>,
+}
+
+impl Trace {
+    /// Runs the call to its end, and does these things to it, as in
+    /// `renameat:signal=SIGKILL:when=2`. A signal comes on entering the system call, which is then
+    /// not made.
+    pub fn of(call: &HookCall, injections: &[&str]) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = ["strace", "-f", "-s", "300", "-o"].map(OsString::from).to_vec();
+        strace.push(file.path().into());
+        for injection in injections {
+            strace.extend(["-e".into(), format!("inject={injection}").into()]);
+        }
+        let ran = call.clone().under(strace).run();
+        Self { ran, calls: parse(&fs::read_to_string(file.path()).unwrap()) }
+    }
+
+    /// How many calls there are of this name.
+    pub fn count(&self, name: &str) -> usize {
+        self.calls.iter().filter(|call| call.name == name).count()
+    }
+
+    /// The calls that change something, in their order. Fails the test for a call of which nobody
+    /// has said whether it does.
+    pub fn changes(&self) -> Vec<Call> {
+        let changes = self.calls.iter().filter(|call| {
+            let name = call.name.as_str();
+            let writes = ["O_CREAT", "O_WRONLY", "O_RDWR"].iter().any(|f| call.line.contains(f));
+            let opens = OPENS.contains(&name);
+            let known = opens || CHANGES.contains(&name) || PRIVATE.contains(&name);
+            assert!(known, "does {name} change anything? say so in {}: {}", file!(), call.line);
+            CHANGES.contains(&name) || opens && writes
+        });
+        changes.cloned().collect()
+    }
+}
+
+/// Lines of `strace -f -o`: `<pid> <name>(<arguments>) = <result>`.
+fn parse(text: &str) -> Vec<Call> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for line in text.lines() {
+        let Some((_, line)) = line.split_once(' ') else { continue };
+        let line = line.trim_start();
+        let Some((name, _)) = line.split_once('(') else { continue };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            continue;
+        }
+        let nth = counts.entry(name.to_owned()).or_default();
+        *nth += 1;
+        calls.push(Call { name: name.to_owned(), nth: *nth, line: line.to_owned() });
+    }
+    calls
+}

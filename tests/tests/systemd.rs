@@ -1,0 +1,200 @@
+//! Beside systemd, which owns the cgroups: what it is told it keeps, and what is others' stays so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+use std::fs;
+use std::process::{Child, Command, Output};
+use std::sync::{Mutex, MutexGuard};
+
+use kcm_tests::machine::{cgroup_file, effective_cpus, two_cpus, until};
+use kcm_tests::programs::program;
+use kcm_tests::runtime::{Runtime, Scene, systemctl, with_every_runtime, with_runtime};
+
+const CGROUPFS: [Runtime; 2] =
+    [Runtime { program: "runc", systemd: false }, Runtime { program: "crun", systemd: false }];
+
+/// One test at a time: some have systemd start itself anew.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What systemd says of a unit.
+fn property(unit: &str, name: &str) -> String {
+    let output = Command::new("systemctl").args(["show", "--value", "-p", name, unit]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+fn allowed_cpus(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.unwrap().trim().to_owned()
+}
+
+/// A scope that is not a container's: a login session's, or that of a node within this node.
+struct OtherScope {
+    unit: String,
+    cgroup: String,
+    process: Child,
+}
+
+impl OtherScope {
+    /// A scope of this name with a process in a cgroup below it.
+    fn new(name: &str) -> Self {
+        let unit = format!("{name}.scope");
+        let script = "cgroup=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $cgroup/leaf; \
+                      echo $$ >$cgroup/leaf/cgroup.procs; exec sleep 1000";
+        let process = Command::new("systemd-run")
+            .args(["--scope", "--quiet", "--property=Delegate=yes", "--unit", &unit])
+            .args(["sh", "-c", script])
+            .spawn()
+            .unwrap();
+        let cgroup = until("the scope's process to be in place", || {
+            let cgroup = property(&unit, "ControlGroup");
+            let procs = cgroup_file(&format!("{cgroup}/leaf"), "cgroup.procs");
+            let there =
+                !cgroup.is_empty() && fs::read_to_string(procs).is_ok_and(|p| !p.is_empty());
+            there.then_some(cgroup)
+        });
+        Self { unit, cgroup, process }
+    }
+
+    /// Fails the test if its CPUs are not as systemd made it.
+    fn must_be_untouched(&mut self) {
+        assert_eq!(property(&self.unit, "AllowedCPUs"), "");
+        let cpus = fs::read_to_string(cgroup_file(&self.cgroup, "cpuset.cpus"));
+        assert_eq!(cpus.unwrap_or_default().trim(), "");
+        assert!(self.process.try_wait().unwrap().is_none(), "its process has ended");
+    }
+}
+
+impl Drop for OtherScope {
+    fn drop(&mut self) {
+        let _ = Command::new("systemctl").args(["stop", &self.unit]).status();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_cpus_stay_whatever_makes_systemd_write_cgroups_anew() {
+    let _alone = alone();
+    let [_, cpu] = two_cpus();
+    with_every_runtime(&[("dataplane", true, &[&cpu])], |scene| {
+        let container = scene.container("a").pool("dataplane").run();
+        let scope = scene.scope("a");
+        let must_be_pinned = |after: &str| {
+            assert_eq!(effective_cpus(&container.cgroup).to_string(), cpu, "after {after}");
+            assert_eq!(allowed_cpus(container.pid()), cpu, "after {after}");
+            assert_eq!(property(&scope, "AllowedCPUs"), cpu, "after {after}");
+        };
+        must_be_pinned("its start");
+        systemctl(&["daemon-reload"]);
+        must_be_pinned("daemon-reload");
+        systemctl(&["set-property", "--runtime", &scope, "CPUWeight=200"]);
+        must_be_pinned("set-property");
+        container.update(&["--cpu-share", "700"]);
+        must_be_pinned("update --cpu-share");
+        systemctl(&["daemon-reexec"]);
+        must_be_pinned("daemon-reexec");
+        systemctl(&["daemon-reload"]);
+        must_be_pinned("daemon-reexec and daemon-reload");
+
+        container.delete();
+        assert_eq!(scene.conf.tasks("dataplane", &cpu), "");
+        until("systemd to drop the scope", || {
+            (property(&scope, "LoadState") == "not-found").then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_session_or_a_nested_node_around_the_container_is_not_touched() {
+    let _alone = alone();
+    let [_, cpu] = two_cpus();
+    for runtime in CGROUPFS {
+        with_runtime(runtime, &[("dataplane", true, &[&cpu])], |scene| {
+            let mut session = OtherScope::new(&format!("session-{}", runtime.program));
+            let inner = format!("{}/inner", session.cgroup);
+            let container = scene.container("a").pool("dataplane").in_cgroup(&inner).run();
+            assert_eq!(container.cpus(), cpu);
+            assert_eq!(container.cgroup, scene.conf.record("a").unwrap()["cgroup"]);
+            session.must_be_untouched();
+            systemctl(&["daemon-reload"]);
+            assert_eq!(effective_cpus(&inner).to_string(), cpu);
+            session.must_be_untouched();
+            container.delete();
+        });
+    }
+}
+
+#[test]
+fn a_cgroup_that_only_has_the_name_of_somebody_elses_scope_is_pinned_and_the_scope_is_not() {
+    let _alone = alone();
+    let [_, cpu] = two_cpus();
+    for runtime in CGROUPFS {
+        with_runtime(runtime, &[("dataplane", true, &[&cpu])], |scene| {
+            let mut twin = OtherScope::new(&format!("twin-{}", runtime.program));
+            for name in [&twin.unit, "session-1.scope"] {
+                let cgroup = format!("{}/{name}", scene.parent_cgroup());
+                let container = scene.container("a").pool("dataplane").in_cgroup(&cgroup).run();
+                assert_eq!(container.cpus(), cpu, "{name}");
+                assert_eq!(effective_cpus(&cgroup).to_string(), cpu, "{name}");
+                container.delete();
+            }
+            twin.must_be_untouched();
+        });
+    }
+}
+
+/// podman with a container from the scene's root file system; gives what it printed.
+fn podman(scene: &Scene, flags: &[&str]) -> Output {
+    let hooks = scene.folder.join("hooks.d");
+    fs::create_dir_all(&hooks).unwrap();
+    for stage in ["createRuntime", "poststop"] {
+        let conf_dir = format!("--conf-dir={}", scene.conf.path().display());
+        let hook = serde_json::json!({
+            "version": "1.0.0",
+            "hook": {
+                "path": program("kcm-hook"),
+                "args": ["kcm-hook", conf_dir, stage],
+            },
+            "when": {"annotations": {"^kcm\\.intel\\.com/pool(\\..+)?$": ".*"}},
+            "stages": [stage],
+        });
+        fs::write(hooks.join(format!("{stage}.json")), hook.to_string()).unwrap();
+    }
+    Command::new("timeout")
+        .args(["120", "podman", "--runtime", scene.runtime.program, "--hooks-dir"])
+        .arg(&hooks)
+        .args(["run", "--rm", "--network=none", "--annotation=kcm.intel.com/pool=dataplane"])
+        .arg(format!("--annotation=run.oci.hooks.stderr={}/said", scene.folder.display()))
+        .args(flags)
+        .arg("--rootfs")
+        .arg(scene.folder.join("rootfs"))
+        .args(["/bin/busybox", "grep", "Cpus_allowed_list", "/proc/self/status"])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn podmans_containers_are_pinned_and_one_without_a_cgroup_is_refused() {
+    let _alone = alone();
+    let [_, cpu] = two_cpus();
+    with_every_runtime(&[("dataplane", true, &[&cpu])], |scene| {
+        let output = podman(scene, &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said.trim(), format!("Cpus_allowed_list:\t{cpu}"), "{output:?}");
+        until("the poststop hook", || scene.conf.allocations().is_empty().then_some(()));
+        assert_eq!(scene.conf.tasks("dataplane", &cpu), "");
+
+        // podman 4.3.1 does not take this with runc.
+        if scene.runtime.program == "crun" {
+            let before = scene.conf.snapshot();
+            let output = podman(scene, &["--cgroups=disabled"]);
+            assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+            let said = fs::read_to_string(scene.folder.join("said")).unwrap();
+            assert!(said.contains("the container has no cgroup of its own"), "{said}");
+            assert_eq!(scene.conf.snapshot(), before);
+        }
+    });
+}
