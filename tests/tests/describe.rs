@@ -1,8 +1,6 @@
 //! `kcm describe`, the built program: what other programs read, byte for byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
-#[path = "init/kcm.rs"]
-mod kcm;
 #[path = "describe/malformed.rs"]
 mod malformed;
 #[path = "init/tmpfs.rs"]
@@ -14,8 +12,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use kcm::{Outcome, kcm, run};
 use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::kcm::{Outcome, kcm, run};
 
 /// A directory as the operator manual shows it, with tasks.
 fn manuals() -> ConfDir {

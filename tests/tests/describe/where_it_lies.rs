@@ -8,9 +8,9 @@ use std::process::Command;
 use kcm_tests::conf_dir::ConfDir;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::kcm::bare;
 use super::tmpfs::Tmpfs;
 use super::{MANUALS_JSON, Outcome, describe, json_at, kcm, manuals, run};
+use kcm_tests::kcm::bare;
 
 /// Describes as an ordinary user: a process that is nobody's, with no group and no capability.
 fn describe_as_nobody(path: &Path) -> Outcome {

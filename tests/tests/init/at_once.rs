@@ -6,10 +6,10 @@ use std::process::{Child, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::kcm::{Outcome, kcm, run};
 use super::machine::{MANUAL, Machine};
 use super::pools::MANUALS_TREE;
 use super::tree::{pools, tree};
+use kcm_tests::kcm::{Outcome, kcm, run};
 
 fn start(machine: &Machine, dataplane: usize) -> Child {
     let mut command = kcm();

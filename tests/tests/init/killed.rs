@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-use super::kcm::{Outcome, bare, kcm, run};
 use super::machine::{MANUAL, Machine};
 use super::pools::MANUALS_TREE;
 use super::tree::tree;
+use kcm_tests::kcm::{Outcome, bare, kcm, run};
 
 /// The system calls by which a program changes files. strace(1) passes over those with a question
 /// mark that it does not know.

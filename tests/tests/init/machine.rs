@@ -7,7 +7,7 @@ use std::process::Command;
 use kcm_core::CpuSet;
 use tempfile::TempDir;
 
-use super::kcm::{Outcome, kcm, run};
+use kcm_tests::kcm::{Outcome, kcm, run};
 
 /// The machine of the original's operator manual: one socket, 8 cores, 16 CPUs.
 pub(crate) const MANUAL: &str = "0,8 1,9 2,10 3,11 4,12 5,13 6,14 7,15";

@@ -4,7 +4,6 @@
 mod at_once;
 mod full_disk;
 mod isolation;
-mod kcm;
 mod killed;
 mod machine;
 mod pools;

@@ -1,8 +1,8 @@
 //! Which cores get into which pool, and how it lies on disk.
 
-use super::kcm::{kcm, run};
 use super::machine::{MANUAL, Machine};
 use super::tree::{pools, tree};
+use kcm_tests::kcm::{kcm, run};
 
 /// The whole directory that the operator manual's machine gets.
 pub(crate) const MANUALS_TREE: [&str; 22] = [

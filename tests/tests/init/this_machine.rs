@@ -8,7 +8,7 @@ use std::process::Command;
 
 use kcm_core::CpuSet;
 
-use super::kcm::{bare, kcm, run};
+use kcm_tests::kcm::{bare, kcm, run};
 
 /// The online CPUs of each core, by lscpu's core number.
 fn cores() -> Vec<CpuSet> {

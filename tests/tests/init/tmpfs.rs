@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::kcm::run;
+use kcm_tests::kcm::run;
 
 /// A mounted tmpfs, unmounted when dropped. Needs root.
 pub(crate) struct Tmpfs {

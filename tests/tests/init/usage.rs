@@ -1,8 +1,8 @@
 //! Exit statuses, flags and the environment.
 
-use super::kcm::{Outcome, kcm, run};
 use super::machine::{MANUAL, Machine};
 use super::tree::pools;
+use kcm_tests::kcm::{Outcome, kcm, run};
 
 fn usage(words: &[&str]) -> Outcome {
     let outcome = run(kcm().args(words));

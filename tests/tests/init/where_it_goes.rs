@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use super::kcm::Outcome;
 use super::machine::{MANUAL, Machine};
 use super::pools::MANUALS_TREE;
 use super::tmpfs::Tmpfs;
 use super::tree::tree;
+use kcm_tests::kcm::Outcome;
 
 fn machine() -> Machine {
     Machine::new(MANUAL).with_cmdline("isolcpus=0-4,8-12")

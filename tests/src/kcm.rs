@@ -3,30 +3,32 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-use kcm_tests::programs::program;
+use crate::programs::program;
 
 /// `kcm` in an environment of nothing but the path.
-pub(crate) fn kcm() -> Command {
+pub fn kcm() -> Command {
     let mut command = Command::new(program("kcm"));
     bare(&mut command);
     command
 }
 
 /// Takes the environment away, so that nothing of the caller's changes a test.
-pub(crate) fn bare(command: &mut Command) {
+pub fn bare(command: &mut Command) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("LC_ALL", "C");
 }
 
 /// How a program ended and what it printed.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// The exit status; none if a signal ended it.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// The signal that ended it.
-    pub(crate) signal: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+    pub signal: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
 }
 
 impl From<Output> for Outcome {
@@ -41,7 +43,7 @@ impl From<Output> for Outcome {
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(command: &mut Command) -> Outcome {
+pub fn run(command: &mut Command) -> Outcome {
     let output = command.output();
     let output = output.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
     output.into()
@@ -49,13 +51,13 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
 
 impl Outcome {
     /// It did what it was asked to.
-    pub(crate) fn succeeded(self) -> Self {
+    pub fn succeeded(self) -> Self {
         assert_eq!((self.code, self.signal), (Some(0), None), "{self:?}");
         self
     }
 
     /// It failed with status 1 and one ERROR line that has all these parts.
-    pub(crate) fn failed_with(self, parts: &[&str]) -> Self {
+    pub fn failed_with(self, parts: &[&str]) -> Self {
         assert_eq!((self.code, self.out.as_str()), (Some(1), ""), "{self:?}");
         let errors = self.lines("ERROR");
         assert_eq!(errors.len(), 1, "{self:?}");
@@ -66,7 +68,7 @@ impl Outcome {
     }
 
     /// The messages of one level in the log. Every line must have a level.
-    pub(crate) fn lines(&self, level: &str) -> Vec<&str> {
+    pub fn lines(&self, level: &str) -> Vec<&str> {
         let split = |line| str::split_once(line, ' ').unwrap_or_else(|| panic!("{line:?}"));
         let lines: Vec<(&str, &str)> = self.err.lines().map(split).collect();
         for (level, _) in &lines {
