@@ -2,6 +2,7 @@
 
 mod commands;
 mod logging;
+mod machine;
 mod output;
 
 use std::process::ExitCode;
@@ -18,11 +19,12 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
+    let failed = cli.status_of_failure();
     match logging::init().and_then(|()| cli.run()) {
         Ok(code) => code,
         Err(error) => {
             logging::failure(&error);
-            ExitCode::FAILURE
+            failed
         }
     }
 }

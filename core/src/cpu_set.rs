@@ -119,6 +119,26 @@ impl CpuSet {
         self.words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
 
+    /// The set whose [`Self::to_bytes`] these are, of any length.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let bits = bytes.iter().zip((0..).step_by(8));
+        bits.flat_map(|(byte, first)| {
+            (0..8u32).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| first + bit)
+        })
+        .collect()
+    }
+
+    /// The set as one number in upper-case hexadecimal, bit `n` for CPU `n`, without `0x`: `C` for
+    /// `2-3`.
+    pub fn to_hex(&self) -> String {
+        let words = self.words.iter().rev().map(|word| format!("{word:016X}"));
+        let digits = words.collect::<String>();
+        match digits.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            digits => digits.to_owned(),
+        }
+    }
+
     fn combine(&self, other: &Self, words: usize, op: impl Fn(u64, u64) -> u64) -> Self {
         let at = |set: &Self, i: usize| set.words.get(i).copied().unwrap_or(0);
         let mut words: Vec<u64> = (0..words).map(|i| op(at(self, i), at(other, i))).collect();

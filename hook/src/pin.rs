@@ -2,10 +2,10 @@
 
 use kcm_core::CpuSet;
 use kcm_core::host::procfs::Procfs;
-use kcm_core::host::{self, affinity, systemd};
+use kcm_core::host::{self, affinity, scope};
 use kcm_core::task::Pid;
 
-use crate::target::{Scope, Target};
+use crate::target::Target;
 
 /// Why a container is not on its CPUs.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Host(#[from] host::Error),
     #[error(transparent)]
-    Systemd(#[from] systemd::Error),
+    Scope(#[from] scope::Error),
     #[error("cannot bind thread {thread} of the container to CPUs {cpus}: {cause}")]
     Bind { thread: Pid, cpus: CpuSet, cause: std::io::Error },
     #[error(
@@ -35,9 +35,9 @@ pub(crate) fn pin(
     cpus: &CpuSet,
     memory_nodes: Option<&CpuSet>,
 ) -> Result<(), Error> {
-    if let Some(Scope { unit, systemd }) = &mut target.scope {
+    if let Some(scope) = &mut target.scope {
         // First, because systemd writes its own value back on any reload.
-        systemd.set_allowed_cpus(unit, cpus, memory_nodes)?;
+        scope.set_cpus(cpus, memory_nodes)?;
     }
     target.cgroup.set_cpus(cpus)?;
     if let Some(nodes) = memory_nodes {

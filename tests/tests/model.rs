@@ -92,7 +92,8 @@ pub(crate) fn request(owner: &str, pid: i32, start_time: u64, cores: usize) -> R
         pool: "p".parse().unwrap(),
         cores: cores.try_into().unwrap(),
         usable: "0-15".parse().unwrap(),
-        cgroup: None,
+        // Not isolate's: it would be held by this very process.
+        cgroup: Some(format!("/m/{owner}")),
         affinity: true,
         details: Default::default(),
     }

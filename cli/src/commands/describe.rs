@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use kcm_core::notice::Notice;
 use kcm_core::pool::{Pool, PoolName};
 use kcm_core::state::{ConfDir, Contents, Error, LockTimeout};
 use kcm_core::task::{Pid, Tasks};
@@ -27,35 +28,43 @@ pub(crate) struct Describe {
 
 /// The configuration directory, as other programs read it.
 #[derive(Debug, Serialize)]
-struct Description {
+pub(super) struct Description {
     path: String,
-    pools: BTreeMap<String, PoolDescription>,
+    pub(super) pools: Pools,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PoolDescription {
-    cpu_lists: BTreeMap<String, CpuListDescription>,
-    exclusive: bool,
-    name: String,
+pub(super) struct PoolDescription {
+    pub(super) cpu_lists: BTreeMap<String, CpuListDescription>,
+    pub(super) exclusive: bool,
+    pub(super) name: String,
 }
 
 #[derive(Debug, Serialize)]
-struct CpuListDescription {
-    cpus: String,
-    tasks: Vec<Pid>,
+pub(super) struct CpuListDescription {
+    pub(super) cpus: String,
+    pub(super) tasks: Vec<Pid>,
 }
 
 impl Describe {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let dir = ConfDir::new(self.conf_dir.conf_dir, LockTimeout::from_environment()?);
-        let ((pools, malformed), notice) = dir.read(describe)?;
+        let (description, malformed, notice) = Description::read(&dir)?;
         logging::notices(notice);
-        let path = dir.path().display().to_string();
-        output::json::print(&Description { path, pools })?;
+        output::json::print(&description)?;
         let ok = malformed.is_empty();
         malformed.into_iter().for_each(|e| logging::failure(&e.into()));
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Description {
+    /// All that can be read, what cannot, and whether it was read without the lock.
+    pub(super) fn read(dir: &ConfDir) -> Result<(Self, Vec<Error>, Option<Notice>), Error> {
+        let ((pools, malformed), notice) = dir.read(describe)?;
+        let path = dir.path().display().to_string();
+        Ok((Self { path, pools }, malformed, notice))
     }
 }
 

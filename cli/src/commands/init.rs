@@ -1,21 +1,19 @@
 //! `kcm init`: makes the configuration directory, with pools that suit this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use kcm_core::CpuSet;
-use kcm_core::host::procfs::Procfs;
-use kcm_core::host::sysfs;
 use kcm_core::notice::Notice;
 use kcm_core::plan::init::{InitRequest, PlannedPool, init};
 use kcm_core::pool::PoolName;
 use kcm_core::state::{self, ConfDir, Contents, Created, Error, LockTimeout};
-use kcm_core::topology::kernel_cmdline::isolcpus;
 use kcm_core::topology::{Core, Topology};
 
 use super::ConfDirFlag;
 use crate::logging;
+use crate::machine::Machine;
 
 /// NAME_MAX of Linux (limits.h).
 const MAX_FILE_NAME: usize = 255;
@@ -162,41 +160,4 @@ fn cores_of(cpus: &CpuSet, topology: &Topology) -> (usize, usize) {
     let online: CpuSet = cores.iter().flat_map(|core| core.cpus.iter()).collect();
     let is_touched = |core: &&Core| !core.cpus.intersection(cpus).is_empty();
     (cores.iter().filter(is_touched).count(), cpus.difference(&online).len())
-}
-
-/// Where the kernel shows this machine.
-struct Machine {
-    sys_root: PathBuf,
-    proc_root: PathBuf,
-}
-
-impl Machine {
-    fn from_environment() -> Self {
-        let folder = |name, default: &str| std::env::var_os(name).unwrap_or(default.into()).into();
-        Self {
-            sys_root: folder("KCM_DEV_LSCPU_SYSFS", "/"),
-            proc_root: folder("KCM_PROC_FS", "/proc"),
-        }
-    }
-
-    fn topology(&self, isolated: &CpuSet) -> anyhow::Result<Topology> {
-        Ok(sysfs::read_topology(&self.sys_root, isolated)?)
-    }
-
-    /// The CPUs of `isolcpus`; where the kernel's command line has none, what sysfs says.
-    fn isolated(&self) -> anyhow::Result<CpuSet> {
-        let last = sysfs::last_possible_cpu(&self.sys_root)?;
-        let cmdline = Procfs::new(&self.proc_root).cmdline();
-        let cmdline = cmdline.context("KCM_PROC_FS must be where a procfs is mounted")?;
-        let from_cmdline = isolcpus(&cmdline, last).with_context(|| {
-            format!(
-                "{} does not say which CPUs are isolated",
-                self.proc_root.join("cmdline").display()
-            )
-        })?;
-        Ok(match from_cmdline {
-            Some(cpus) => cpus,
-            None => sysfs::read_isolated(&self.sys_root)?,
-        })
-    }
 }

@@ -2,6 +2,10 @@
 
 mod describe;
 mod init;
+mod isolate;
+mod node_report;
+mod reconcile;
+mod rounds;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   kcm init --num-dp-cores=4 --num-cp-cores=1
   kcm describe
+  kcm isolate --pool=dataplane testpmd -- -l 2,10
+  kcm reconcile --repair
 
 Environment:
   KCM_CONF_DIR      default of --conf-dir
@@ -27,20 +33,35 @@ Environment:
   KCM_LOG_LEVEL     CRITICAL, ERROR, WARNING, INFO or DEBUG [default: INFO]
   KCM_PROC_FS       where the host's procfs is mounted [default: /proc]
 
-Exit status: 0 done; 1 failed, with an ERROR line on standard error; 2 wrong usage.";
+Exit status: 0 done; 1 failed, with an ERROR line on standard error; 2 wrong usage. Those of isolate
+are in its own help.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
     Describe(describe::Describe),
+    Isolate(isolate::Isolate),
+    Reconcile(reconcile::Reconcile),
+    NodeReport(node_report::NodeReport),
 }
 
 impl Cli {
+    /// The exit status where kcm itself fails.
+    pub(crate) fn status_of_failure(&self) -> ExitCode {
+        match self.command {
+            Command::Isolate(_) => ExitCode::from(isolate::KCM_FAILED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     /// Does what the command line says.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Init(init) => init.run(),
             Command::Describe(describe) => describe.run(),
+            Command::Isolate(isolate) => isolate.run(),
+            Command::Reconcile(reconcile) => reconcile.run(),
+            Command::NodeReport(report) => report.run(),
         }
     }
 }

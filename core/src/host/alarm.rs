@@ -19,6 +19,11 @@ pub(crate) struct Alarm {
     timer: Timer,
 }
 
+/// The status that this process ends with should it hold a lock for too long; 1 unless set.
+pub fn end_with(status: u8) {
+    sys::LAST_STATUS.store(status.into(), std::sync::atomic::Ordering::Release);
+}
+
 impl Alarm {
     /// After `limit`, interrupts whatever system call blocks, and again every 100 ms.
     pub(crate) fn set(limit: Duration) -> io::Result<Self> {

@@ -70,6 +70,17 @@ impl Hierarchy {
         path.map(|path| self.at(path))
     }
 
+    /// Where a process is relative to the cgroup of path `recorded`, given its
+    /// `/proc/<pid>/cgroup`; outside, too, if that cgroup may be the root or one of our own.
+    pub fn place(&self, recorded: &str, proc_cgroup: &str) -> Place {
+        match self.cgroup_of(proc_cgroup) {
+            Some(shown) if place(&self.own, recorded) == Place::Outside => {
+                place(&shown.path, recorded)
+            }
+            _ => Place::Outside,
+        }
+    }
+
     /// The cgroup of this path.
     pub fn at(&self, path: &str) -> Cgroup {
         Cgroup { version: self.version, mount: self.mount.clone(), path: path.to_owned() }
@@ -97,7 +108,46 @@ fn v2_path(proc_cgroup: &str) -> Option<&str> {
     proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
+/// Where a process is, relative to a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In it.
+    In,
+    /// In one below it.
+    Below,
+    /// Elsewhere.
+    Outside,
+}
+
+/// Where a process is relative to the cgroup of path `recorded`, given its path as
+/// `/proc/<pid>/cgroup` shows it to us. In a cgroup namespace of our own (cgroup_namespaces(7)) a path
+/// begins with a `/..` for each level up to a common ancestor whose name is not shown: then what
+/// follows must be how `recorded` ends, or begin so.
+fn place(shown: &str, recorded: &str) -> Place {
+    let mut rest = shown;
+    while let Some(below) = rest.strip_prefix("/..") {
+        rest = below;
+    }
+    let is_it = |path: &str| match rest.len() == shown.len() {
+        true => path == recorded,
+        false => !path.is_empty() && recorded.ends_with(path),
+    };
+    let mut above = rest.match_indices('/').map(|(end, _)| &rest[..end]);
+    if is_it(rest) {
+        Place::In
+    } else if above.any(is_it) {
+        Place::Below
+    } else {
+        Place::Outside
+    }
+}
+
 impl Cgroup {
+    /// Which interface it is of.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// Path below the hierarchy's root.
     pub fn path(&self) -> &str {
         &self.path
@@ -138,6 +188,11 @@ impl Cgroup {
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir().join(name)
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.file("cgroup.procs").exists()
     }
 
     /// The processes in this cgroup and in all below it; none where it is gone.
@@ -256,6 +311,36 @@ mod tests {
         let v2 = Hierarchy::find(root, "1:name=systemd:/\n0::/x\n").unwrap();
         assert_eq!((v2.version(), v2.mount.clone()), (Version::V2, root.to_owned()));
         assert_eq!(v2.cgroup_of(HYBRID).unwrap().path(), "/x");
+    }
+
+    #[test]
+    fn a_recorded_cgroup_is_recognised_also_from_a_cgroup_namespace() {
+        use Place::{Below, In, Outside};
+        for (shown, recorded, expected) in [
+            ("/pods/p1/c1", "/pods/p1/c1", In),
+            ("/pods/p1/c1/init.scope", "/pods/p1/c1", Below),
+            ("/pods/p1/c10", "/pods/p1/c1", Outside),
+            ("/pods/p1", "/pods/p1/c1", Outside),
+            ("/", "/pods/p1/c1", Outside),
+            ("/../../p1/c1", "/pods/p1/c1", In),
+            ("/../../p1/c1/init.scope", "/pods/p1/c1", Below),
+            ("/../c1", "/pods/p1/c1", In),
+            ("/../c1", "/pods/p1/xc1", Outside),
+            ("/../c2", "/pods/p1/c1", Outside),
+            ("/../..", "/pods/p1/c1", Outside),
+        ] {
+            assert_eq!(place(shown, recorded), expected, "{shown} {recorded}");
+        }
+        let hierarchy = Hierarchy { version: Version::V2, mount: "/m".into(), own: "/a/b".into() };
+        for (shown, recorded, expected) in [
+            ("0::/c/d", "/c/d", In),
+            ("0::/a/b", "/a/b", Outside), // our own
+            ("0::/a", "/a", Outside),     // one above our own
+            ("0::/c", "/", Outside),
+            ("", "/c", Outside),
+        ] {
+            assert_eq!(hierarchy.place(recorded, shown), expected, "{shown} {recorded}");
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods)] // this is where file access belongs
 
 pub mod affinity;
-pub(crate) mod alarm;
+pub mod alarm;
 pub mod cgroup;
+pub mod child;
 pub mod procfs;
+pub mod scope;
 mod sys;
 pub mod sysfs;
 pub mod systemd;

@@ -48,6 +48,10 @@ impl Procfs {
     /// read (a `hidepid` mount would not let us), and it is a procfs of an outer PID namespace
     /// where this process is in an inner one.
     pub fn sees_the_host(&self) -> Result<(), Blind> {
+        // Where this process is not seen, it is in an outer namespace or in another branch.
+        if self.own_pid().is_none() {
+            return Err(Blind::NotTheHosts(self.root.clone()));
+        }
         read_existing(&self.path(Pid::INIT, "stat")).map_err(Blind::Hidden)?;
         let namespace = std::fs::read_link("/proc/self/ns/pid");
         if namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
@@ -59,6 +63,11 @@ impl Procfs {
             Some(2..) => Ok(()),
             _ => Err(Blind::NotTheHosts(self.root.clone())),
         }
+    }
+
+    /// This process's PID in the procfs's namespace; none where that does not show it.
+    pub fn own_pid(&self) -> Option<Pid> {
+        std::fs::read_link(self.root.join("self")).ok()?.to_str()?.parse().ok()
     }
 
     /// The process of this PID; none where there is none.
@@ -128,6 +137,35 @@ impl Procfs {
         let entries = list(&self.path(pid, "task"))?.into_iter();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The children of a process, of all its threads, as far as the kernel tells
+    /// (`CONFIG_PROC_CHILDREN`).
+    pub fn children(&self, pid: Pid) -> Vec<Pid> {
+        let threads = self.threads(pid).unwrap_or_default().into_iter();
+        let files = threads.map(|thread| self.path(pid, &format!("task/{thread}/children")));
+        let texts: Vec<String> = files.filter_map(|file| read(&file).ok().flatten()).collect();
+        texts
+            .iter()
+            .flat_map(|text| text.split_whitespace())
+            .filter_map(|n| n.parse().ok())
+            .collect()
+    }
+
+    /// Whether a process has PID 1's view of the host's mounts, as no container has
+    /// (mount_namespaces(7)).
+    pub fn sees_the_hosts_mounts(&self, pid: Pid) -> Result<bool, Error> {
+        Ok(self.namespace(pid, "mnt")? == self.namespace(Pid::INIT, "mnt")?)
+    }
+
+    /// Which PID namespace a process is in (pid_namespaces(7)).
+    pub fn pid_namespace(&self, pid: Pid) -> Result<PathBuf, Error> {
+        self.namespace(pid, "pid")
+    }
+
+    fn namespace(&self, pid: Pid, kind: &str) -> Result<PathBuf, Error> {
+        let path = self.path(pid, &format!("ns/{kind}"));
+        std::fs::read_link(&path).map_err(|e| Error::io("read", &path, &e))
     }
 
     /// The CPUs that a thread may run on: `Cpus_allowed_list`; none where it has ended.
@@ -216,8 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn a_procfs_that_shows_no_pid_1_is_not_trusted() {
+    fn a_folder_that_is_no_procfs_is_not_trusted() {
         let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(Procfs::new(empty.path()).sees_the_host(), Err(Blind::NotTheHosts(_))));
+        std::os::unix::fs::symlink("4711", empty.path().join("self")).unwrap();
         assert!(matches!(Procfs::new(empty.path()).sees_the_host(), Err(Blind::Hidden(_))));
         Procfs::new("/proc").sees_the_host().unwrap();
     }

@@ -2,9 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use nix::unistd::Pid;
 
 use crate::cpu_set::CpuSet;
 
@@ -18,10 +23,62 @@ pub(super) fn set_affinity(tid: i32, cpus: &CpuSet) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The CPUs that the calling thread may run on (`sched_getaffinity(2)`), of any number: the kernel
+/// refuses a buffer that is too small for its CPUs.
+pub(super) fn affinity() -> io::Result<CpuSet> {
+    let mut mask = vec![0u8; 128];
+    loop {
+        // SAFETY: the kernel writes at most `mask.len()` bytes to `mask`, which lives through the
+        // call.
+        let result =
+            unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, mask.len(), mask.as_mut_ptr()) };
+        match usize::try_from(result) {
+            Ok(written) => return Ok(CpuSet::from_bytes(&mask[..written])),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                let too_small = error.raw_os_error() == Some(libc::EINVAL) && mask.len() < 1 << 16;
+                if !too_small {
+                    return Err(error);
+                }
+                mask.resize(mask.len() * 2, 0);
+            }
+        }
+    }
+}
+
+/// Has a command, once started, die with the process `parent` that starts it, and have `mask` as
+/// its blocked signals: what [`Command`] alone cannot do.
+pub(super) fn tie_to_parent(command: &mut Command, parent: Pid, mask: SigSet) {
+    let tie = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        if nix::unistd::getppid() != parent {
+            // It died before the line above.
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        mask.thread_set_mask()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only (prctl, getppid,
+    // sigprocmask), all async-signal-safe, and allocates nothing.
+    unsafe { command.pre_exec(tie) };
+}
+
+/// The next change of any child: its PID, 0 for none, and the raw status (`waitpid(2)`). nix's
+/// loses a child that a real-time signal ended: it knows no name for that.
+pub(super) fn wait_any() -> io::Result<(i32, i32)> {
+    let mut status = 0;
+    let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
+    // SAFETY: the kernel writes one int to `status`, which lives through the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok((pid, status)) }
+}
+
 /// What the handler of SIGALRM writes before it ends the process; null while it must only
 /// interrupt a system call.
 static LAST_WORDS: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_WORDS_LEN: AtomicUsize = AtomicUsize::new(0);
+/// The status that it ends the process with.
+pub(super) static LAST_STATUS: AtomicI32 = AtomicI32::new(1);
 
 extern "C" fn on_alarm(_: i32) {
     let text = LAST_WORDS.load(Ordering::Acquire);
@@ -30,7 +87,7 @@ extern "C" fn on_alarm(_: i32) {
         // (end_on_alarm), so it is valid for ever.
         unsafe {
             libc::write(2, text.cast(), LAST_WORDS_LEN.load(Ordering::Acquire));
-            libc::_exit(1);
+            libc::_exit(LAST_STATUS.load(Ordering::Acquire));
         }
     }
 }
@@ -43,7 +100,7 @@ pub(super) fn interrupt_on_alarm() -> io::Result<()> {
     unsafe { sigaction(Signal::SIGALRM, &action) }.map(drop).map_err(io::Error::from)
 }
 
-/// From now on SIGALRM writes `last_words` to standard error and ends the process with status 1.
+/// From now on SIGALRM writes `last_words` to standard error and ends the process.
 pub(super) fn end_on_alarm(last_words: &str) {
     // Leaked: the handler may run at any time. A few bytes each time the lock is taken.
     let text: &'static mut str = last_words.to_owned().leak();

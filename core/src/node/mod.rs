@@ -2,6 +2,8 @@
 //! can be asked of it reads the same way: lock, read, plan, apply.
 
 mod judge;
+mod reconcile;
+mod repair;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,13 +14,18 @@ use crate::host::procfs::{Blind, Procfs};
 use crate::host::{self, sysfs};
 use crate::notice::Notice;
 use crate::plan::allocate::{Choice, Nodes, Refusal, choose, skip_reason, take};
-use crate::plan::reconcile::{Reclaimed, reclaim};
+pub use crate::plan::reconcile::Reclaimed;
+use crate::plan::reconcile::reclaim;
 use crate::plan::release::release;
 use crate::pool::{Pool, PoolName};
 use crate::request::Request;
 use crate::state::{self, ConfDir, Listing, Memory, Records, Update};
 use crate::task::{Pid, Tasks};
 use judge::Judge;
+pub use reconcile::Reconciled;
+pub use repair::{Mismatch, NotRepaired};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A node and where its parts are found.
 #[derive(Clone, Debug)]
@@ -27,8 +34,9 @@ pub struct Node {
     pub conf: ConfDir,
     /// The host's procfs.
     pub procfs: Procfs,
-    /// The host's cpuset hierarchy.
-    pub hierarchy: Hierarchy,
+    /// The host's cpuset hierarchy; none where it cannot be seen, so that no container is judged
+    /// dead.
+    pub hierarchy: Option<Hierarchy>,
     /// The folder that has `sys/`.
     pub sys_root: PathBuf,
 }
@@ -115,7 +123,10 @@ impl Node {
             };
             let (allocation, taking) = take(&pool, &chosen, request, now());
             changes.extend(taking);
-            state.apply(&changes)?;
+            match request.cgroup {
+                Some(_) => state.apply(&changes)?,
+                None => state.apply_and_hold(&changes)?,
+            }
             notices.extend(reclaimed.iter().map(reclaimed_notice));
             Ok(Granted { allocation, exclusive, memory })
         })
@@ -132,7 +143,7 @@ impl Node {
             let Some(record) = self.readable_record(state, owner, notices)? else {
                 return Ok(Released::Unknown);
             };
-            if Judge::new(self)?.is_alive(&record, None)? {
+            if Judge::new(self, state)?.is_alive(&record, None)? {
                 return Ok(Released::StillAlive(record));
             }
             self.free(state, &record, notices)?;
@@ -174,7 +185,7 @@ impl Node {
                 return Ok(Some(record));
             }
         } else if tasks.iter().any(holding)
-            && Judge::new(self)?.is_alive(&record, request.cgroup.as_deref())?
+            && Judge::new(self, state)?.is_alive(&record, request.cgroup.as_deref())?
         {
             let (owner, pid) = (request.owner.clone(), record.process.pid);
             return Err(Error::OwnerTaken { owner, pid });
@@ -227,7 +238,7 @@ impl Node {
         match state.record(owner) {
             Ok(record) => Ok(record),
             Err(error) if error.is_content() => {
-                set_aside(state, owner, &error, notices);
+                notices.push(Notice::warning(set_aside(state, owner, &error)));
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -238,36 +249,17 @@ impl Node {
     fn look_into(
         &self,
         state: &Update,
-        mut pool: Pool,
+        pool: Pool,
         notices: &mut Vec<Notice>,
     ) -> Result<Pool, Error> {
-        let mut judge = Judge::new(self)?;
-        let Records { readable, unreadable } = state.records()?;
-        for (owner, error) in unreadable {
-            if !error.is_content() {
-                // It may be the record of a container that outlives its init.
-                return Err(error.into());
-            }
-            set_aside(state, &owner, &error, notices);
-        }
-        judge.know(readable);
-        for list in &mut pool.lists {
-            if list.tasks != Tasks::Unread {
-                continue;
-            }
-            list.tasks = match state.tasks(&pool.name, list.name.as_str()) {
-                Ok(None) => Tasks::Empty,
-                Ok(Some((pids, written))) => Tasks::Judged(
-                    pids.into_iter()
-                        .map(|pid| judge.task(&pool.name, list.name.as_str(), pid, written))
-                        .collect::<Result<_, Error>>()?,
-                ),
-                Err(error) => {
-                    notices.push(Notice::warning(error.to_string()));
-                    Tasks::Malformed(error.to_string())
-                }
-            };
-        }
+        let (records, aside) = readable_records(state)?;
+        notices.extend(aside.into_iter().map(Notice::warning));
+        let mut judge = Judge::new(self, state)?;
+        judge.know(records);
+        let known: Vec<String> = malformed(&pool).collect();
+        let pool = judge.pool(pool)?;
+        let new = malformed(&pool).filter(|cause| !known.contains(cause));
+        notices.extend(new.map(Notice::warning));
         Ok(pool)
     }
 
@@ -279,13 +271,34 @@ impl Node {
     }
 }
 
+/// All records that can be read; the others are set aside, and said to be.
+fn readable_records(state: &Update) -> Result<(Vec<Allocation>, Vec<String>), Error> {
+    let Records { readable, unreadable } = state.records()?;
+    let mut aside = Vec::new();
+    for (owner, error) in unreadable {
+        if !error.is_content() {
+            // It may be the record of a container that outlives its init.
+            return Err(error.into());
+        }
+        aside.push(set_aside(state, &owner, &error));
+    }
+    Ok((readable, aside))
+}
+
 /// What cannot be set aside (a folder stands there) counts as absent all the same.
-fn set_aside(state: &Update, owner: &Owner, error: &state::Error, notices: &mut Vec<Notice>) {
-    let outcome = match state.set_aside(owner) {
-        Ok(()) => format!("set aside as {owner}.bad"),
-        Err(failure) => failure.to_string(),
-    };
-    notices.push(Notice::warning(format!("{error}; {outcome}")));
+fn set_aside(state: &Update, owner: &Owner, error: &state::Error) -> String {
+    match state.set_aside(owner) {
+        Ok(()) => format!("{error}; set aside as {owner}.bad"),
+        Err(failure) => format!("{error}; {failure}"),
+    }
+}
+
+/// Why lists of a pool are out of use.
+fn malformed(pool: &Pool) -> impl Iterator<Item = String> {
+    pool.lists.iter().filter_map(|list| match &list.tasks {
+        Tasks::Malformed(cause) => Some(cause.clone()),
+        _ => None,
+    })
 }
 
 fn skipped(pool: &Pool, request: &Request) -> Vec<Notice> {
@@ -332,8 +345,7 @@ pub fn union_of(pool: &Pool, usable: &crate::CpuSet) -> crate::CpuSet {
 }
 
 fn now() -> String {
-    use time::format_description::well_known::Rfc3339;
-    let now = time::OffsetDateTime::now_utc();
+    let now = OffsetDateTime::now_utc();
     let seconds = now.replace_nanosecond(0).unwrap_or(now);
     seconds.format(&Rfc3339).unwrap_or_default()
 }

@@ -149,6 +149,15 @@ impl Contents {
         }
     }
 
+    /// Whether any process that inherited the owner's record lives: `isolate`'s own or a descendant
+    /// of it.
+    pub fn is_held(&self, owner: &Owner) -> Result<bool, Error> {
+        match &self.allocations {
+            Some(dir) => dir.is_write_locked(&record_name(owner)),
+            None => Ok(false),
+        }
+    }
+
     /// All records.
     pub fn records(&self) -> Result<Records, Error> {
         let mut records = Records::default();

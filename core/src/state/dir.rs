@@ -16,7 +16,7 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::{Error, lock};
+use super::{Error, hold, lock};
 
 /// A folder held open, with its path for messages.
 #[derive(Debug)]
@@ -191,23 +191,40 @@ impl Dir {
         Ok(entries)
     }
 
-    /// Writes a new file (0644, whatever the umask); false where the name is taken.
-    pub(crate) fn create(&self, name: &str, content: &str) -> Result<bool, Error> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-        let mut file = match self.open_at(name, flags, Mode::from_bits_truncate(0o644)) {
+    /// Writes a new file (0644, whatever the umask); none where the name is taken. Until it is
+    /// whole, nobody else may open it: `prepare` has it alone.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        content: &str,
+        prepare: impl FnOnce(&File) -> std::io::Result<()>,
+    ) -> Result<Option<File>, Error> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        let mut file = match self.open_at(name, flags, Mode::from_bits_truncate(0o600)) {
             Ok(fd) => File::from(fd),
-            Err(Errno::EEXIST) => return Ok(false),
+            Err(Errno::EEXIST) => return Ok(None),
             Err(errno) => return Err(self.error("create", name, errno)),
         };
-        file.set_permissions(Permissions::from_mode(0o644))
-            .and_then(|()| file.write_all(content.as_bytes()))
+        prepare(&file).map_err(|e| self.io_error("lock", name, e))?;
+        file.write_all(content.as_bytes())
+            .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
             .map_err(|e| self.io_error("write", name, e))?;
-        Ok(true)
+        Ok(Some(file))
+    }
+
+    /// Whether anybody has an OFD write lock on a plain file (`F_OFD_GETLK`, fcntl_locking(2)); a
+    /// read lock, which whoever may read the file can take, does not count.
+    pub(crate) fn is_write_locked(&self, name: &str) -> Result<bool, Error> {
+        match self.open_at(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()) {
+            Ok(fd) => hold::is_write_locked(&fd).map_err(|errno| self.error("read", name, errno)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.error("open", name, errno)),
+        }
     }
 
     /// Writes a new file that outlives a power cut.
     pub(crate) fn create_synced(&self, name: &str, content: &str) -> Result<(), Error> {
-        if !self.create(name, content)? {
+        if self.create(name, content, |_| Ok(()))?.is_none() {
             return Err(self.error("create", name, Errno::EEXIST));
         }
         let fd = self.open_at(name, OFlag::O_RDONLY, Mode::empty());

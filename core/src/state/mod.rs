@@ -18,6 +18,7 @@ mod contents;
 mod create;
 mod dir;
 mod error;
+mod hold;
 mod lock;
 mod update;
 

@@ -1,11 +1,13 @@
 //! Changing the configuration directory.
 
+use std::fs::File;
 use std::ops::Deref;
 use std::rc::Rc;
 
 use super::contents::{ALLOCATIONS, Contents, TASKS, record_name};
 use super::dir::Dir;
 use super::error::Error;
+use super::hold;
 use crate::allocation::Owner;
 use crate::plan::Change;
 use crate::pool::PoolName;
@@ -21,6 +23,9 @@ pub struct Update {
     contents: Contents,
     allocations: Rc<Dir>,
 }
+
+/// What is done to a staged file while nobody else can open it.
+type Prepare = fn(&File) -> std::io::Result<()>;
 
 /// New content at its staged name, and where it belongs.
 struct Staged {
@@ -54,9 +59,19 @@ impl Update {
 
     /// Makes the changes, in their order; on an error before the first, none.
     pub fn apply(&self, changes: &[Change]) -> Result<(), Error> {
+        self.apply_with(changes, |_| Ok(()))
+    }
+
+    /// Does so, and locks each record that it writes, before that is in its place, for as long as
+    /// this process lives or any that it starts from here on: `isolate`'s own record.
+    pub fn apply_and_hold(&self, changes: &[Change]) -> Result<(), Error> {
+        self.apply_with(changes, hold::for_life)
+    }
+
+    fn apply_with(&self, changes: &[Change], prepare_record: Prepare) -> Result<(), Error> {
         let writing: Vec<&Change> =
             changes.iter().filter(|c| !matches!(c, Change::RemoveRecord(_))).collect();
-        let staged = self.stage(&writing).inspect_err(|_| {
+        let staged = self.stage(&writing, prepare_record).inspect_err(|_| {
             // As far as that goes: the next writer removes the rest.
             let _ = self.remove_leftovers();
         })?;
@@ -79,19 +94,21 @@ impl Update {
 
     /// Writes the new contents. Numbers count down along `changes`, so that `.tmp-0` is the first
     /// to be written and the last to be renamed.
-    fn stage(&self, writing: &[&Change]) -> Result<Vec<Staged>, Error> {
+    fn stage(&self, writing: &[&Change], prepare_record: Prepare) -> Result<Vec<Staged>, Error> {
         let mut staged = Vec::with_capacity(writing.len());
         for (number, change) in writing.iter().rev().enumerate() {
-            let (target, name, content) = match change {
+            let (target, name) = match change {
                 Change::PutRecord(record) => {
-                    (Rc::clone(&self.allocations), record_name(&record.owner), record.to_json())
+                    self.create_staged(number, &record.to_json(), prepare_record)?;
+                    (Rc::clone(&self.allocations), record_name(&record.owner))
                 }
                 Change::SetTasks { pool, list, pids } => {
-                    (Rc::new(self.list_dir(pool, list)?), TASKS.to_owned(), format_tasks(pids))
+                    let target = Rc::new(self.list_dir(pool, list)?);
+                    self.create_staged(number, &format_tasks(pids), |_| Ok(()))?;
+                    (target, TASKS.to_owned())
                 }
                 Change::RemoveRecord(_) => continue,
             };
-            self.create_staged(number, &content)?;
             staged.push(Staged { number, target, name });
         }
         staged.reverse();
@@ -109,23 +126,24 @@ impl Update {
 
     /// Stages one content. A name that is taken was left by a killed process; one other than
     /// `.tmp-0`, with that gone, by a power cut.
-    fn create_staged(&self, number: usize, content: &str) -> Result<(), Error> {
+    fn create_staged(&self, number: usize, content: &str, prepare: Prepare) -> Result<(), Error> {
         let name = staged_name(number);
-        if self.allocations.create(&name, content)? {
+        if self.allocations.create(&name, content, prepare)?.is_some() {
             return Ok(());
         }
         match number {
             0 => self.remove_leftovers()?,
             _ => self.allocations.remove(&name)?,
         }
-        match self.allocations.create(&name, content)? {
-            true => Ok(()),
-            false => Err(Error::NotAFile { path: self.allocations.child(&name) }),
+        match self.allocations.create(&name, content, prepare)? {
+            Some(_) => Ok(()),
+            None => Err(Error::NotAFile { path: self.allocations.child(&name) }),
         }
     }
 
-    /// Removes all that is staged, `.tmp-0` last: as long as anything is left, that is.
-    fn remove_leftovers(&self) -> Result<(), Error> {
+    /// Removes all that a killed process staged, `.tmp-0` last: as long as anything is left, that
+    /// is.
+    pub fn remove_leftovers(&self) -> Result<(), Error> {
         let entries = self.allocations.entries()?.into_iter();
         let staged = entries.filter(|e| e.name.starts_with(STAGED) && !e.is_dir);
         let mut left: Vec<String> = staged.map(|e| e.name).collect();

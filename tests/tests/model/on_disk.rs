@@ -29,7 +29,7 @@ impl OnDisk {
             procfs: Procfs::new(root.path().join("proc")),
             hierarchy: {
                 fs::write(root.path().join("cgroup.controllers"), "cpuset").unwrap();
-                Hierarchy::find(root.path(), "0::/\n").unwrap()
+                Some(Hierarchy::find(root.path(), "0::/\n").unwrap())
             },
             sys_root: root.path().to_owned(),
         };
@@ -64,6 +64,7 @@ impl Subject for OnDisk {
         let _ = fs::remove_dir_all(&proc);
         fs::create_dir_all(proc.join("sys/kernel/random")).unwrap();
         fs::write(proc.join("sys/kernel/random/boot_id"), BOOT).unwrap();
+        std::os::unix::fs::symlink("1", proc.join("self")).unwrap();
         for (pid, start_time) in live.iter().chain([(&1, &0)]) {
             let folder = proc.join(pid.to_string());
             fs::create_dir(&folder).unwrap();

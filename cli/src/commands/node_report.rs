@@ -1,0 +1,176 @@
+//! `kcm node-report`: what this node has, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use kcm_core::CpuSet;
+use kcm_core::pool::CpuListName;
+use kcm_core::state::{ConfDir, LockTimeout};
+use kcm_core::topology::Topology;
+use serde::Serialize;
+
+use super::ConfDirFlag;
+use super::describe::{Description, PoolDescription};
+use super::rounds::Rounds;
+use crate::machine::Machine;
+use crate::{logging, output};
+
+/// Prints the pools, the CPUs of this machine, and what is wrong, as JSON
+///
+/// The checks find: a directory that is missing or cannot be read, CPU lists that overlap or have
+/// CPUs that are not online, malformed files, and exclusive CPU lists with several tasks. Whatever
+/// they find, the report is printed and the exit status is 0.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kcm node-report
+  kcm node-report | jq '.checks.configDirectory'
+  kcm node-report --interval=60")]
+pub(crate) struct NodeReport {
+    #[command(flatten)]
+    conf_dir: ConfDirFlag,
+
+    #[command(flatten)]
+    rounds: Rounds,
+}
+
+/// The report, as other programs read it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    checks: Checks,
+    description: Option<Description>,
+    topology: TopologyReport,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checks {
+    config_directory: Check,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    errors: Vec<String>,
+    ok: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct TopologyReport {
+    sockets: BTreeMap<u32, SocketReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct SocketReport {
+    cores: Vec<CoreReport>,
+    id: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct CoreReport {
+    cpus: Vec<CpuReport>,
+    id: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct CpuReport {
+    id: u32,
+    isolated: bool,
+}
+
+impl NodeReport {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let dir = ConfDir::new(&self.conf_dir.conf_dir, LockTimeout::from_environment()?);
+        self.rounds.run(|| {
+            let machine = Machine::from_environment();
+            let (description, check) = look_at(&dir, &machine.online()?);
+            let topology = topology(machine.topology(&machine.isolated()?)?);
+            let checks = Checks { config_directory: check };
+            output::json::print(&Report { checks, description, topology })?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, Check) {
+    let (description, errors) = match Description::read(dir) {
+        Ok((description, malformed, notice)) => {
+            logging::notices(notice);
+            let mut errors: Vec<String> = malformed.iter().map(ToString::to_string).collect();
+            errors.sort(); // as the folder gives them, they are in no order
+            errors.extend(find_errors(&description, online));
+            (Some(description), errors)
+        }
+        Err(error) => (None, vec![format!("{error:#}")]),
+    };
+    let ok = errors.is_empty();
+    (description, Check { errors, ok })
+}
+
+/// A CPU list with the pool that it is in, and how many tasks it has.
+struct Slot<'a> {
+    pool: &'a PoolDescription,
+    list: CpuListName,
+    tasks: &'a [kcm_core::task::Pid],
+}
+
+/// What is wrong with pools that can be read.
+fn find_errors(description: &Description, online: &CpuSet) -> Vec<String> {
+    let slots: Vec<Slot<'_>> = description.pools.values().flat_map(slots).collect();
+    let mut errors = Vec::new();
+    for (n, slot) in slots.iter().enumerate() {
+        let name = slot.name();
+        let offline = slot.list.cpus().difference(online);
+        if !offline.is_empty() {
+            errors.push(format!("CPU list {name} has CPUs that are not online: {offline}"));
+        }
+        if slot.pool.exclusive && slot.tasks.len() > 1 {
+            let tasks: Vec<String> = slot.tasks.iter().map(ToString::to_string).collect();
+            let (count, tasks) = (tasks.len(), tasks.join(", "));
+            errors.push(format!("CPU list {name} is exclusive and has {count} tasks: {tasks}"));
+        }
+        for other in &slots[n + 1..] {
+            let both: Vec<u32> = slot.list.cpus().intersection(other.list.cpus()).iter().collect();
+            if !both.is_empty() {
+                let other = other.name();
+                errors.push(format!(
+                    "CPU list overlap detected in {name} and {other} (in both: {both:?})"
+                ));
+            }
+        }
+    }
+    errors
+}
+
+/// The CPU lists of a pool, ascending by lowest CPU.
+fn slots(pool: &PoolDescription) -> Vec<Slot<'_>> {
+    let lists = pool.cpu_lists.values().filter_map(|list| {
+        // It was read from such a name.
+        let name = list.cpus.parse().ok()?;
+        Some(Slot { pool, list: name, tasks: &list.tasks })
+    });
+    let mut slots: Vec<Slot<'_>> = lists.collect();
+    slots.sort_by_key(|slot| (slot.list.cpus().first(), slot.list.to_string()));
+    slots
+}
+
+impl Slot<'_> {
+    fn name(&self) -> String {
+        format!("{}:{}", self.pool.name, self.list)
+    }
+}
+
+fn topology(topology: Topology) -> TopologyReport {
+    let sockets = topology.sockets().into_iter().map(|socket| {
+        let cores = socket.cores.into_iter().map(|core| CoreReport {
+            cpus: core
+                .cpus
+                .iter()
+                .map(|id| CpuReport { id, isolated: core.isolated.contains(id) })
+                .collect(),
+            id: core.id,
+        });
+        (socket.id, SocketReport { cores: cores.collect(), id: socket.id })
+    });
+    TopologyReport { sockets: sockets.collect() }
+}

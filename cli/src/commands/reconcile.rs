@@ -1,0 +1,144 @@
+//! `kcm reconcile`: finds what went wrong on this node, and mends it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use kcm_core::Node;
+use kcm_core::allocation::Owner;
+use kcm_core::node::{Mismatch, Reclaimed, Reconciled};
+use kcm_core::state::{ConfDir, LockTimeout};
+use kcm_core::task::Pid;
+use serde::Serialize;
+
+use super::ConfDirFlag;
+use super::rounds::Rounds;
+use crate::machine::Machine;
+use crate::{logging, output};
+
+/// Gives back what dead containers hold, and finds those that do not run where they should
+///
+/// Prints what it found as JSON. It also removes what crashes left behind: records of nobody,
+/// temporary files. Nothing that is alive loses its CPUs. What is malformed stays as it is and is
+/// named in an ERROR line; the exit status is then 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kcm reconcile
+  kcm reconcile --repair --interval=60
+  kcm reconcile | jq '.mismatchedCpuMasks[]'
+
+KCM_CGROUP_FS is where the host's cgroup file system is mounted [default: /sys/fs/cgroup]. Without
+it, containers are not judged dead, and none is repaired.")]
+pub(crate) struct Reconcile {
+    #[command(flatten)]
+    conf_dir: ConfDirFlag,
+
+    /// Write the allocated CPUs back to the cgroup of a container that was given others
+    #[arg(long)]
+    repair: bool,
+
+    #[command(flatten)]
+    rounds: Rounds,
+}
+
+/// What a round found, as other programs read it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    mismatched_cpu_masks: Vec<MismatchReport>,
+    reclaimed_cpu_lists: Vec<ReclaimedReport>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MismatchReport {
+    actual_cpus: Vec<u32>,
+    cpus: String,
+    pid: Pid,
+    pool: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReclaimedReport {
+    cpus: String,
+    pid: Pid,
+    pool: String,
+}
+
+impl Reconcile {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let limit = LockTimeout::from_environment()?;
+        let Self { conf_dir, repair, rounds } = self;
+        rounds.run(|| {
+            let conf = ConfDir::new(&conf_dir.conf_dir, limit);
+            round(&Machine::from_environment().node(conf)?, repair)
+        })
+    }
+}
+
+fn round(node: &Node, repair: bool) -> anyhow::Result<ExitCode> {
+    let mut notices = Vec::new();
+    let found = node.reconcile(&mut notices);
+    logging::notices(notices);
+    let Reconciled { reclaimed, mismatched, failures } = found?;
+    let repaired = if repair { repair_all(node, &mismatched) } else { Repairs::new() };
+    output::json::print(&Report {
+        mismatched_cpu_masks: mismatched
+            .into_iter()
+            .map(|mismatch| {
+                let owner = mismatch.allocation.as_ref().map(|a| a.owner.clone());
+                let done = owner.and_then(|owner| repaired.get(&owner).copied());
+                report(mismatch, repair.then_some(done.unwrap_or(false)))
+            })
+            .collect(),
+        reclaimed_cpu_lists: reclaimed
+            .into_iter()
+            .map(|Reclaimed { list, pid, pool, .. }| ReclaimedReport {
+                cpus: list,
+                pid,
+                pool: pool.to_string(),
+            })
+            .collect(),
+    })?;
+    let is_clean = failures.is_empty();
+    failures.into_iter().for_each(|failure| logging::failure(&anyhow::Error::msg(failure)));
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(mismatch: Mismatch, repaired: Option<bool>) -> MismatchReport {
+    let Mismatch { pool, list, pid, actual, .. } = mismatch;
+    MismatchReport {
+        actual_cpus: actual.iter().collect(),
+        cpus: list.to_string(),
+        pid,
+        pool: pool.to_string(),
+        repaired,
+    }
+}
+
+/// Whose cgroup was put right, and whose was not.
+type Repairs = BTreeMap<Owner, bool>;
+
+/// Each owner once, whatever the number of its lists.
+fn repair_all(node: &Node, mismatched: &[Mismatch]) -> Repairs {
+    let mut repairs = Repairs::new();
+    for mismatch in mismatched {
+        let owner = mismatch.allocation.as_ref().map(|allocation| &allocation.owner);
+        if owner.is_some_and(|owner| repairs.contains_key(owner)) {
+            continue;
+        }
+        let result = node.repair(mismatch);
+        let name = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
+        let (pid, pool) = (mismatch.pid, &mismatch.pool);
+        match &result {
+            Ok(()) => log::info!("put process {pid}{name} of pool {pool} back on its CPUs"),
+            Err(error) => log::warn!("cannot repair process {pid}{name} of pool {pool}: {error}"),
+        }
+        if let Some(owner) = owner {
+            repairs.insert(owner.clone(), result.is_ok());
+        }
+    }
+    repairs
+}

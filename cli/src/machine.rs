@@ -1,0 +1,68 @@
+//! Where the kernel shows this machine, as the environment says.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use kcm_core::host::cgroup::Hierarchy;
+use kcm_core::host::procfs::Procfs;
+use kcm_core::host::sysfs;
+use kcm_core::state::ConfDir;
+use kcm_core::topology::Topology;
+use kcm_core::topology::kernel_cmdline::isolcpus;
+use kcm_core::{CpuSet, Node};
+
+/// The folders that this machine is read from.
+pub(crate) struct Machine {
+    sys_root: PathBuf,
+    proc_root: PathBuf,
+    cgroup_root: PathBuf,
+}
+
+impl Machine {
+    /// `KCM_DEV_LSCPU_SYSFS`, `KCM_PROC_FS` and `KCM_CGROUP_FS`, or where they usually are.
+    pub(crate) fn from_environment() -> Self {
+        let folder = |name, default: &str| std::env::var_os(name).unwrap_or(default.into()).into();
+        Self {
+            sys_root: folder("KCM_DEV_LSCPU_SYSFS", "/"),
+            proc_root: folder("KCM_PROC_FS", "/proc"),
+            cgroup_root: folder("KCM_CGROUP_FS", "/sys/fs/cgroup"),
+        }
+    }
+
+    /// The sockets, cores and CPUs that are online.
+    pub(crate) fn topology(&self, isolated: &CpuSet) -> anyhow::Result<Topology> {
+        Ok(sysfs::read_topology(&self.sys_root, isolated)?)
+    }
+
+    /// The CPUs of `isolcpus`; where the kernel's command line has none, what sysfs says.
+    pub(crate) fn isolated(&self) -> anyhow::Result<CpuSet> {
+        let last = sysfs::last_possible_cpu(&self.sys_root)?;
+        let cmdline = Procfs::new(&self.proc_root).cmdline();
+        let cmdline = cmdline.context("KCM_PROC_FS must be where a procfs is mounted")?;
+        let from_cmdline = isolcpus(&cmdline, last).with_context(|| {
+            format!(
+                "{} does not say which CPUs are isolated",
+                self.proc_root.join("cmdline").display()
+            )
+        })?;
+        Ok(match from_cmdline {
+            Some(cpus) => cpus,
+            None => sysfs::read_isolated(&self.sys_root)?,
+        })
+    }
+
+    /// The CPUs that are online.
+    pub(crate) fn online(&self) -> anyhow::Result<CpuSet> {
+        Ok(sysfs::online(&self.sys_root)?)
+    }
+
+    /// This node; an error where the host's processes cannot be seen.
+    pub(crate) fn node(&self, conf: ConfDir) -> anyhow::Result<Node> {
+        let procfs = Procfs::new(&self.proc_root);
+        procfs.sees_the_host().context("cannot tell who is alive")?;
+        let hierarchy = Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?);
+        let hierarchy = hierarchy
+            .inspect_err(|e| log::debug!("{e}; containers are not judged dead (KCM_CGROUP_FS)"));
+        Ok(Node { conf, procfs, hierarchy: hierarchy.ok(), sys_root: self.sys_root.clone() })
+    }
+}
