@@ -152,10 +152,18 @@ impl Procfs {
             .collect()
     }
 
-    /// Whether a process has PID 1's view of the host's mounts, as no container has
-    /// (mount_namespaces(7)).
-    pub fn sees_the_hosts_mounts(&self, pid: Pid) -> Result<bool, Error> {
-        Ok(self.namespace(pid, "mnt")? == self.namespace(Pid::INIT, "mnt")?)
+    /// Whether a process is in a container: in a PID namespace below that of the procfs, or, with
+    /// the host's PID namespace, with mounts of its own (namespaces(7)). The latter is told only to
+    /// whoever may look into PID 1 (`CAP_SYS_PTRACE`).
+    pub fn is_in_container(&self, pid: Pid) -> Result<bool, Error> {
+        Ok(!self.is_in_the_hosts_pid_namespace(pid)?
+            || self.namespace(pid, "mnt")? != self.namespace(Pid::INIT, "mnt")?)
+    }
+
+    /// Whether a process has one number only, that of the procfs's own namespace.
+    pub fn is_in_the_hosts_pid_namespace(&self, pid: Pid) -> Result<bool, Error> {
+        let status = read(&self.path(pid, "status"))?.unwrap_or_default();
+        Ok(field(&status, "NSpid").is_none_or(|pids| pids.split_whitespace().count() < 2))
     }
 
     /// Which PID namespace a process is in (pid_namespaces(7)).

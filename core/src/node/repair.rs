@@ -69,7 +69,7 @@ pub enum NotRepaired {
     #[error("its process is not in the recorded cgroup {0}, or not alone there; end it")]
     NotItsCgroup(String),
     /// The process is in no container.
-    #[error("it is in no container: it has the host's mounts; bind it with taskset, or end it")]
+    #[error("it is in no container; bind it with taskset, or end it")]
     NoContainer,
     /// The kernel has other CPUs still.
     #[error("after CPUs {cpus} were set it may run on {actual}; see who else sets cpusets here")]
@@ -199,27 +199,28 @@ impl Node {
         let is_its_own = match hierarchy.place(path, &proc_cgroup) {
             Place::In => true,
             // Its init may have moved below; but then nobody else may be there.
-            Place::Below => self.share_pid_namespace(&cgroup.processes()?, pid)?,
+            Place::Below => self.are_all_with(pid, &cgroup.processes()?)?,
             Place::Outside => false,
         };
         if !is_its_own {
             return Err(NotRepaired::NotItsCgroup(path.to_owned()));
         }
-        if self.procfs.sees_the_hosts_mounts(pid)? {
+        if !self.procfs.is_in_container(pid)? {
             return Err(NotRepaired::NoContainer);
         }
         Ok(cgroup)
     }
 
-    /// Whether all processes are in the PID namespace of one that is not in the host's.
-    fn share_pid_namespace(&self, all: &[Pid], pid: Pid) -> Result<bool, Error> {
+    /// Whether all these processes are in the PID namespace of one; with the host's, that says
+    /// nothing.
+    fn are_all_with(&self, pid: Pid, all: &[Pid]) -> Result<bool, Error> {
         let its = self.procfs.pid_namespace(pid)?;
         for &other in all {
             if self.procfs.pid_namespace(other)? != its {
                 return Ok(false);
             }
         }
-        Ok(its != self.procfs.pid_namespace(Pid::INIT)?)
+        Ok(!self.procfs.is_in_the_hosts_pid_namespace(pid)?)
     }
 }
 

@@ -5,6 +5,7 @@
 mod contention;
 mod describe;
 mod hook;
+mod isolate;
 mod machine;
 mod measure;
 mod memory;
@@ -46,9 +47,11 @@ fn main() {
     hook::large_pool(&bench, &mut report);
     runtime::run(&bench, &mut report);
     describe::describe(&bench, &mut report);
+    isolate::run(&bench, &mut report);
     contention::contention(&bench, &mut report);
     size::sizes(&mut report);
     memory::peak(&bench, &mut report);
+    isolate::peak(&bench, &mut report);
     syscalls::count(&bench, &mut report);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
     fs::write(&path, report.to_markdown()).unwrap();

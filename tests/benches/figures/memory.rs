@@ -20,7 +20,7 @@ pub(crate) fn peak(bench: &Bench, report: &mut Report) {
     let mut peak = 0;
     let status = loop {
         let pids = processes_with_argument(hook.words[1].to_str().unwrap());
-        peak = pids.into_iter().filter_map(hook_peak).fold(peak, u64::max);
+        peak = pids.into_iter().filter_map(|pid| peak_of("kcm-hook", pid)).fold(peak, u64::max);
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -33,9 +33,9 @@ pub(crate) fn peak(bench: &Bench, report: &mut Report) {
 }
 
 /// In KiB; none of another program (strace's own, before it executes the hook).
-fn hook_peak(pid: i32) -> Option<u64> {
+pub(crate) fn peak_of(name: &str, pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.strip_prefix("Name:\tkcm-hook\n")?;
+    status.strip_prefix(&format!("Name:\t{name}\n"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
