@@ -58,8 +58,12 @@ impl Machine {
 
     /// This node; an error where the host's processes cannot be seen.
     pub(crate) fn node(&self, conf: ConfDir) -> anyhow::Result<Node> {
-        let procfs = Procfs::new(&self.proc_root);
-        procfs.sees_the_host().context("cannot tell who is alive")?;
+        let procfs = match std::env::var_os("KCM_PROC_FS") {
+            Some(root) => Ok(Procfs::new(root)),
+            None => Procfs::of_the_host(),
+        };
+        let procfs = procfs.and_then(|procfs| procfs.sees_the_host().map(|()| procfs));
+        let procfs = procfs.context("cannot tell who is alive")?;
         let hierarchy = Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?);
         let hierarchy = hierarchy
             .inspect_err(|e| log::debug!("{e}; containers are not judged dead (KCM_CGROUP_FS)"));

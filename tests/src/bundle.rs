@@ -1,13 +1,14 @@
 //! Bundles of busybox containers with the hook in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Hook, HookBuilder, HooksBuilder, Linux, LinuxBuilder, LinuxCpuBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, Hook, HookBuilder, HooksBuilder, Linux, LinuxBuilder, LinuxCapabilities,
+    LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder, RootBuilder,
+    Spec, SpecBuilder, UserBuilder,
 };
 
 use crate::programs::program;
@@ -22,6 +23,12 @@ while read -r line; do case $line in Cpus_allowed_list:*) echo \"$line\";; esac;
 pub struct Bundle {
     /// The container's command.
     pub args: Vec<String>,
+    /// Further variables in its environment.
+    pub env: Vec<String>,
+    /// Further mounts.
+    pub mounts: Vec<Mount>,
+    /// Its capabilities; none: those of the specification's own example.
+    pub capabilities: Option<HashSet<Capability>>,
     /// The container's annotations.
     pub annotations: HashMap<String, String>,
     /// The hook's flags.
@@ -46,25 +53,28 @@ impl Bundle {
     }
 
     fn spec(&self, rootfs: &Path) -> Spec {
-        let process = ProcessBuilder::default()
+        let path = ["PATH=/bin".to_owned()].into_iter();
+        let mut process = ProcessBuilder::default()
             .terminal(false)
             .user(UserBuilder::default().uid(0u32).gid(0u32).build().unwrap())
             .args(self.args.clone())
-            .env(["PATH=/bin".to_owned()])
+            .env(path.chain(self.env.iter().cloned()).collect::<Vec<_>>())
             .cwd("/")
-            .no_new_privileges(true)
-            .build()
-            .unwrap();
+            .no_new_privileges(true);
+        if let Some(all) = &self.capabilities {
+            process = process.capabilities(capabilities(all));
+        }
         let hooks = HooksBuilder::default()
             .create_runtime([self.hook("createRuntime")])
             .poststop([self.hook("poststop")])
             .build()
             .unwrap();
+        let mounts = [mount("/proc", "proc"), mount("/dev", "tmpfs")];
         SpecBuilder::default()
             .version("1.0.2")
             .root(RootBuilder::default().path(rootfs).readonly(true).build().unwrap())
-            .mounts([mount("/proc", "proc"), mount("/dev", "tmpfs")])
-            .process(process)
+            .mounts(mounts.into_iter().chain(self.mounts.clone()).collect::<Vec<_>>())
+            .process(process.build().unwrap())
             .hooks(hooks)
             .annotations(self.annotations.clone())
             .linux(self.linux())
@@ -106,6 +116,19 @@ impl Bundle {
 
 fn mount(destination: &str, kind: &str) -> Mount {
     MountBuilder::default().destination(destination).typ(kind).source(kind).build().unwrap()
+}
+
+/// A folder or file of the machine, with what is mounted below it, at a place in the container.
+pub fn bind(source: &Path, destination: &str, mode: &str) -> Mount {
+    let options = ["rbind".to_owned(), mode.to_owned()];
+    let mount = MountBuilder::default().destination(destination).typ("bind").source(source);
+    mount.options(options).build().unwrap()
+}
+
+fn capabilities(all: &HashSet<Capability>) -> LinuxCapabilities {
+    let sets = LinuxCapabilitiesBuilder::default().bounding(all.clone()).effective(all.clone());
+    let sets = sets.permitted(all.clone()).inheritable([]).ambient([]);
+    sets.build().unwrap()
 }
 
 fn namespace(kind: LinuxNamespaceType) -> LinuxNamespace {

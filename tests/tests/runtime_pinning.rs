@@ -191,7 +191,8 @@ fn a_list_outside_the_parents_cpuset_is_passed_over_and_named_where_none_is_left
         let message = two.refused();
         let expected = format!(
             "only 1 of 2 CPU lists of pool dataplane can be used here (2 wanted): the others have \
-             CPUs that are offline or outside {second}, which is all that the parent cgroup"
+             CPUs that are offline or outside the cpuset of the parent cgroup or of the caller, \
+             {second}, or a damaged tasks file"
         );
         assert!(message.contains(&expected), "{message}");
         assert_eq!(scene.conf.allocations(), ["a.json"]);

@@ -9,6 +9,7 @@ use std::process::{Child, ExitCode};
 
 use anyhow::{Context, ensure};
 use kcm_core::allocation::{Allocation, Details, Owner};
+use kcm_core::host::child::Inherited;
 use kcm_core::host::{affinity, alarm, child};
 use kcm_core::node::{self, Granted};
 use kcm_core::pool::PoolName;
@@ -21,7 +22,7 @@ use nix::errno::Errno;
 use super::ConfDirFlag;
 use crate::logging;
 use crate::machine::Machine;
-use supervise::{Supervisor, block_signals};
+use supervise::Supervisor;
 use words::Words;
 
 /// kcm failed before the command was started.
@@ -72,13 +73,15 @@ pub(crate) struct Isolate {
 
 impl Isolate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        // Before the lock's time limit changes it.
+        let inherited = Inherited::take().context("cannot tell which signals are blocked")?;
         alarm::end_with(KCM_FAILED);
         let words = Words::new(self.command.clone(), self.args.clone());
         let machine = Machine::from_environment();
         let conf = ConfDir::new(&self.conf_dir.conf_dir, LockTimeout::from_environment()?);
         let node = machine.node(conf)?;
         let allocation = self.allocate(&node, &machine.online()?, &words)?;
-        let ended = self.hold(&allocation, &words);
+        let ended = self.hold(&allocation, &words, inherited);
         // Also where the command never ran.
         give_back(&node, &allocation);
         ended.map(ExitCode::from)
@@ -112,7 +115,12 @@ impl Isolate {
     }
 
     /// Runs the command to its end, and to that of all that it started. The status to pass on.
-    fn hold(&self, allocation: &Allocation, words: &Words) -> anyhow::Result<u8> {
+    fn hold(
+        &self,
+        allocation: &Allocation,
+        words: &Words,
+        inherited: Inherited,
+    ) -> anyhow::Result<u8> {
         let cpus = allocation.cpus();
         if allocation.affinity {
             bind(&cpus)?;
@@ -120,9 +128,8 @@ impl Isolate {
         let mut command = words.command();
         command.env("KCM_CPUS_ASSIGNED", cpus.to_string());
         command.env("KCM_CPUS_ASSIGNED_MASK", cpus.to_hex());
-        let (signals, mask) = block_signals().context("cannot set up the passing on of signals")?;
-        let supervisor = Supervisor::new(signals)?;
-        match child::spawn(command, mask) {
+        let supervisor = Supervisor::new().context("cannot set up the passing on of signals")?;
+        match child::spawn(command, inherited) {
             Ok(child) => self.supervise(supervisor, &child, words, &cpus),
             Err(e) if matches!(Errno::from_raw(os_error(&e)), Errno::EAGAIN | Errno::ENOMEM) => {
                 Err(e).context("cannot start a process")

@@ -114,32 +114,14 @@ struct Slot<'a> {
     tasks: &'a [kcm_core::task::Pid],
 }
 
-/// What is wrong with pools that can be read.
+/// What is wrong with pools that can be read: with each list, then with each two.
 fn find_errors(description: &Description, online: &CpuSet) -> Vec<String> {
     let slots: Vec<Slot<'_>> = description.pools.values().flat_map(slots).collect();
-    let mut errors = Vec::new();
-    for (n, slot) in slots.iter().enumerate() {
-        let name = slot.name();
-        let offline = slot.list.cpus().difference(online);
-        if !offline.is_empty() {
-            errors.push(format!("CPU list {name} has CPUs that are not online: {offline}"));
-        }
-        if slot.pool.exclusive && slot.tasks.len() > 1 {
-            let tasks: Vec<String> = slot.tasks.iter().map(ToString::to_string).collect();
-            let (count, tasks) = (tasks.len(), tasks.join(", "));
-            errors.push(format!("CPU list {name} is exclusive and has {count} tasks: {tasks}"));
-        }
-        for other in &slots[n + 1..] {
-            let both: Vec<u32> = slot.list.cpus().intersection(other.list.cpus()).iter().collect();
-            if !both.is_empty() {
-                let other = other.name();
-                errors.push(format!(
-                    "CPU list overlap detected in {name} and {other} (in both: {both:?})"
-                ));
-            }
-        }
-    }
-    errors
+    let offline = slots.iter().filter_map(|slot| slot.offline(online));
+    let crowded = slots.iter().filter_map(Slot::crowded);
+    let pairs =
+        slots.iter().enumerate().flat_map(|(n, a)| slots[n + 1..].iter().map(move |b| (a, b)));
+    offline.chain(crowded).chain(pairs.filter_map(|(a, b)| a.overlap(b))).collect()
 }
 
 /// The CPU lists of a pool, ascending by lowest CPU.
@@ -157,6 +139,32 @@ fn slots(pool: &PoolDescription) -> Vec<Slot<'_>> {
 impl Slot<'_> {
     fn name(&self) -> String {
         format!("{}:{}", self.pool.name, self.list)
+    }
+
+    fn offline(&self, online: &CpuSet) -> Option<String> {
+        let offline = self.list.cpus().difference(online);
+        let text = || format!("CPU list {} has CPUs that are not online: {offline}", self.name());
+        (!offline.is_empty()).then(text)
+    }
+
+    fn crowded(&self) -> Option<String> {
+        // The original kcm may write a PID twice.
+        let mut tasks = self.tasks.to_vec();
+        tasks.sort();
+        tasks.dedup();
+        let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+        (self.pool.exclusive && names.len() > 1).then(|| {
+            let (name, count, names) = (self.name(), names.len(), names.join(", "));
+            format!("CPU list {name} is exclusive and has {count} tasks: {names}")
+        })
+    }
+
+    fn overlap(&self, other: &Self) -> Option<String> {
+        let both: Vec<u32> = self.list.cpus().intersection(other.list.cpus()).iter().collect();
+        (!both.is_empty()).then(|| {
+            let (ours, theirs) = (self.name(), other.name());
+            format!("CPU list overlap detected in {ours} and {theirs} (in both: {both:?})")
+        })
     }
 }
 

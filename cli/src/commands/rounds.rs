@@ -1,12 +1,9 @@
 //! What a command does once, or again and again.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use kcm_core::host::stop::{self, Stop};
 
 use crate::logging;
 
@@ -26,7 +23,7 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Does it. Of many rounds one may fail: that is logged, and the next one comes. SIGTERM and
-    /// SIGINT end them between two rounds.
+    /// SIGINT end them.
     pub(super) fn run(
         self,
         mut round: impl FnMut() -> anyhow::Result<ExitCode>,
@@ -34,15 +31,15 @@ impl Rounds {
         if self.interval.is_zero() {
             return round();
         }
-        let end = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-        end.thread_block()?;
-        let ended = SignalFd::with_flags(&end, SfdFlags::SFD_CLOEXEC)?;
+        let stop = Stop::new()?;
         loop {
-            if let Err(error) = round() {
-                logging::failure(&error);
+            match stop.listen(&mut round)? {
+                // It was asked to end in the midst of it.
+                _ if stop::is_asked() => return Ok(ExitCode::SUCCESS),
+                Ok(_) => {}
+                Err(error) => logging::failure(&error),
             }
-            let timeout = PollTimeout::try_from(self.interval).unwrap_or(PollTimeout::MAX);
-            if poll(&mut [PollFd::new(ended.as_fd(), PollFlags::POLLIN)], timeout)? > 0 {
+            if stop.within(self.interval)? {
                 return Ok(ExitCode::SUCCESS);
             }
         }

@@ -10,7 +10,7 @@ use nix::time::ClockId;
 
 use super::sys;
 
-/// How often the signal comes again, should it arrive just before the call it is to interrupt.
+/// How often the signal comes, should one arrive just before the call that it is to interrupt.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A running timer; it stops when dropped.
@@ -25,7 +25,7 @@ pub fn end_with(status: u8) {
 }
 
 impl Alarm {
-    /// After `limit`, interrupts whatever system call blocks, and again every 100 ms.
+    /// Every 100 ms, or after `limit` where that is less, interrupts whatever system call blocks.
     pub(crate) fn set(limit: Duration) -> io::Result<Self> {
         sys::interrupt_on_alarm()?;
         // Whoever started us may have blocked it, and a signal mask outlives execve (execve(2)).
@@ -33,7 +33,7 @@ impl Alarm {
         let notify = SigevNotify::SigevSignal { signal: Signal::SIGALRM, si_value: 0 };
         let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
         let mut alarm = Self { timer };
-        alarm.arm(limit)?;
+        alarm.arm(limit.min(AGAIN))?;
         Ok(alarm)
     }
 

@@ -6,17 +6,33 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getpid;
 
 use super::procfs::Procfs;
 use super::sys;
 use crate::task::Pid;
 
-/// Starts a command that dies when this process does (`PR_SET_PDEATHSIG`, prctl(2)), with `mask` as
-/// its blocked signals. The error is that of fork(2) or of execvp(3).
-pub fn spawn(mut command: Command, mask: SigSet) -> io::Result<Child> {
-    sys::tie_to_parent(&mut command, getpid(), mask);
+/// The signals that this process was started with, as far as it changes them for itself (signal(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    blocked: SigSet,
+    ignored: SigSet,
+}
+
+impl Inherited {
+    /// Takes note of them, before anything is changed. From then on the ends of children are
+    /// noticed, which they are not with SIGCHLD ignored (wait(2)).
+    pub fn take() -> io::Result<Self> {
+        let blocked = SigSet::thread_get_mask()?;
+        Ok(Self { blocked, ignored: sys::heed(&[Signal::SIGCHLD, Signal::SIGALRM])? })
+    }
+}
+
+/// Starts a command that dies when this process does (`PR_SET_PDEATHSIG`, prctl(2)), with the
+/// signals that this one was started with. The error is that of fork(2) or of execvp(3).
+pub fn spawn(mut command: Command, inherited: Inherited) -> io::Result<Child> {
+    sys::tie_to_parent(&mut command, getpid(), inherited.blocked, inherited.ignored);
     command.spawn()
 }
 

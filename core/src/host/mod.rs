@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod child;
 pub mod procfs;
 pub mod scope;
+pub mod stop;
 mod sys;
 pub mod sysfs;
 pub mod systemd;

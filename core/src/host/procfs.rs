@@ -53,8 +53,7 @@ impl Procfs {
             return Err(Blind::NotTheHosts(self.root.clone()));
         }
         read_existing(&self.path(Pid::INIT, "stat")).map_err(Blind::Hidden)?;
-        let namespace = std::fs::read_link("/proc/self/ns/pid");
-        if namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
+        if self.is_in_initial_namespace() {
             return Ok(());
         }
         // NSpid has a number for each namespace from the procfs's own down to this process's.
@@ -63,6 +62,21 @@ impl Procfs {
             Some(2..) => Ok(()),
             _ => Err(Blind::NotTheHosts(self.root.clone())),
         }
+    }
+
+    /// The procfs of this process's own mounts, if what it shows is the host's without a doubt: this
+    /// process is in the initial PID namespace.
+    pub fn of_the_host() -> Result<Self, Blind> {
+        let procfs = Self::new("/proc");
+        match procfs.is_in_initial_namespace() {
+            true => Ok(procfs),
+            false => Err(Blind::NotTheHosts(procfs.root)),
+        }
+    }
+
+    fn is_in_initial_namespace(&self) -> bool {
+        let namespace = std::fs::read_link(self.root.join("self/ns/pid"));
+        namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE)
     }
 
     /// This process's PID in the procfs's namespace; none where that does not show it.

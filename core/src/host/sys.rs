@@ -4,7 +4,7 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -46,20 +46,39 @@ pub(super) fn affinity() -> io::Result<CpuSet> {
     }
 }
 
-/// Has a command, once started, die with the process `parent` that starts it, and have `mask` as
-/// its blocked signals: what [`Command`] alone cannot do.
-pub(super) fn tie_to_parent(command: &mut Command, parent: Pid, mask: SigSet) {
+/// Has this process ignore none of these signals any more. Those that it did.
+pub(super) fn heed(signals: &[Signal]) -> io::Result<SigSet> {
+    let mut ignored = SigSet::empty();
+    for &signal in signals {
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: there is no handler.
+        let before = unsafe { sigaction(signal, &action) }.map_err(io::Error::from)?;
+        if matches!(before.handler(), SigHandler::SigIgn) {
+            ignored.add(signal);
+        }
+    }
+    Ok(ignored)
+}
+
+/// Has a command, once started, die with the process `parent` that starts it, and have these
+/// signals blocked and these ignored: what [`Command`] alone cannot do.
+pub(super) fn tie_to_parent(command: &mut Command, parent: Pid, blocked: SigSet, ignored: SigSet) {
     let tie = move || {
         set_pdeathsig(Signal::SIGKILL)?;
         if nix::unistd::getppid() != parent {
             // It died before the line above.
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        mask.thread_set_mask()?;
+        for signal in ignored.iter() {
+            let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+            // SAFETY: there is no handler.
+            unsafe { sigaction(signal, &ignore) }?;
+        }
+        blocked.thread_set_mask()?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes system calls only (prctl, getppid,
-    // sigprocmask), all async-signal-safe, and allocates nothing.
+    // sigaction, sigprocmask), all async-signal-safe, and allocates nothing.
     unsafe { command.pre_exec(tie) };
 }
 
@@ -106,4 +125,26 @@ pub(super) fn end_on_alarm(last_words: &str) {
     let text: &'static mut str = last_words.to_owned().leak();
     LAST_WORDS_LEN.store(text.len(), Ordering::Release);
     LAST_WORDS.store(text.as_mut_ptr(), Ordering::Release);
+}
+
+/// Whether SIGTERM or SIGINT came.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_stop(_: i32) {
+    STOP.store(true, Ordering::Release);
+}
+
+/// Has SIGTERM and SIGINT be remembered, and interrupt a blocking system call (no `SA_RESTART`).
+pub(super) fn remember_stop() -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(on_stop), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // SAFETY: the handler touches one atomic only.
+        unsafe { sigaction(signal, &action) }.map_err(io::Error::from)?;
+    }
+    Ok(())
+}
+
+/// Whether one came since.
+pub(super) fn is_stop_remembered() -> bool {
+    STOP.load(Ordering::Acquire)
 }

@@ -113,8 +113,8 @@ impl Node {
             let (mut changes, mut reclaimed) = (Vec::new(), Vec::new());
             if choice == Choice::LookCloser {
                 (pool, changes, reclaimed) = reclaim(self.look_into(state, pool, notices)?);
-                choice =
-                    choose(&pool, request, &nodes).inspect_err(|_| notices.push(holders(&pool)))?;
+                choice = choose(&pool, request, &nodes)
+                    .inspect_err(|_| notices.extend(holders(&pool)))?;
             }
             let chosen = match choice {
                 Choice::Take(lists) => lists,
@@ -321,7 +321,7 @@ fn reclaimed_notice(Reclaimed { pool, list, pid, owner }: &Reclaimed) -> Notice 
 }
 
 /// Who holds a pool's lists: for the log alone, since it names other tenants' containers.
-fn holders(pool: &Pool) -> Notice {
+fn holders(pool: &Pool) -> Option<Notice> {
     let held = pool.lists.iter().filter_map(|list| match &list.tasks {
         Tasks::Judged(tasks) => {
             let who = tasks.iter().map(|task| match &task.owner {
@@ -334,7 +334,8 @@ fn holders(pool: &Pool) -> Notice {
         _ => None,
     });
     let held: Vec<String> = held.collect();
-    Notice::confidential(format!("held in pool {}: {}", pool.name, held.join("; ")))
+    let text = || format!("held in pool {}: {}", pool.name, held.join("; "));
+    (!held.is_empty()).then(|| Notice::confidential(text()))
 }
 
 /// The union of a shared pool's CPU lists, as far as `usable` goes: for containers that only fall

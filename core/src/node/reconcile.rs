@@ -115,8 +115,16 @@ impl Node {
         match settle(record, exclusive, &lists, holder) {
             Some(Stray::Remove(changes)) => {
                 state.apply(&changes)?;
-                let text = format!("removed the record of {owner}: process {pid} holds nothing");
-                Ok(Some(Notice::warning(text)))
+                let but = match holder {
+                    Holder::Dead => String::new(),
+                    Holder::Elsewhere => "; it lives, and was never bound to them".to_owned(),
+                    Holder::InPlace => {
+                        format!("; it runs on CPUs {cpus}, which others may be given: end it")
+                    }
+                };
+                Ok(Some(Notice::warning(format!(
+                    "removed the record of {owner}: process {pid} is in no tasks file{but}"
+                ))))
             }
             Some(Stray::PutBack(changes)) => {
                 state.apply(&changes)?;
@@ -155,7 +163,10 @@ fn live_tasks(state: &Update, pools: &[Pool], records: &[Allocation]) -> Vec<Liv
             for task in tasks {
                 let record =
                     records.iter().find(|record| Some(&record.owner) == task.owner.as_ref());
-                let written = state.tasks(&pool.name, list.name.as_str()).ok().flatten();
+                let written = match record {
+                    Some(_) => None,
+                    None => state.tasks(&pool.name, list.name.as_str()).ok().flatten(),
+                };
                 live.push(Live {
                     pool: pool.name.clone(),
                     list: list.name.clone(),

@@ -24,7 +24,7 @@ pub(super) struct Live {
     pub(super) record: Option<Allocation>,
     /// The CPUs that it should run on.
     pub(super) cpus: CpuSet,
-    /// When its list's `tasks` was last written.
+    /// When its list's `tasks` was last written, where no record says more.
     pub(super) since: Option<SystemTime>,
 }
 

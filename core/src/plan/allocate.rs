@@ -56,8 +56,8 @@ pub enum Refusal {
     /// Too few lists that the owner may use.
     #[error(
         "only {candidates} of {total} CPU lists of pool {pool} can be used here ({wanted} wanted): \
-         the others have CPUs that are offline or outside {usable}, which is all that the parent \
-         cgroup (or this process) may use, or a damaged tasks file; kcm-hook's log names them"
+         the others have CPUs that are offline or outside the cpuset of the parent cgroup or of the \
+         caller, {usable}, or a damaged tasks file; the warnings before this one name them"
     )]
     NotUsable {
         /// The pool asked.

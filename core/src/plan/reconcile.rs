@@ -40,6 +40,10 @@ pub fn reclaim(pool: Pool) -> (Pool, Vec<Change>, Vec<Reclaimed>) {
             pids: tasks.iter().map(|task| task.pid).collect(),
         });
         for Task { pid, owner, .. } in dead {
+            // The original kcm may write a PID twice.
+            if reclaimed.iter().any(|r: &Reclaimed| r.pid == pid && r.list == list.name.as_str()) {
+                continue;
+            }
             if let Some(owner) = &owner {
                 owners.entry(owner.clone()).or_insert(false);
             }
@@ -98,7 +102,7 @@ pub fn missing<'a>(record: &Allocation, pool: Option<&'a Pool>) -> Option<Vec<Mi
 type Missing<'a> = Option<&'a CpuList>;
 
 /// What to do with a record, some of whose lists do not have its PID. Nothing where its PID is in
-/// others of its lists, or where a list is somebody else's now or gone: those who have it go on.
+/// others of its lists, but cannot be in all: a list is somebody else's by now, or gone.
 pub fn settle(
     record: &Allocation,
     exclusive: bool,
@@ -113,8 +117,7 @@ pub fn settle(
             let pid = record.process.pid;
             Some(Stray::PutBack(lists.iter().map(|list| put(&record.pool, list, pid)).collect()))
         }
-        (Holder::InPlace, _) => None,
-        _ if missing.len() == record.lists.len() => {
+        _ if !missing.is_empty() && missing.len() == record.lists.len() => {
             Some(Stray::Remove(vec![Change::RemoveRecord(record.owner.clone())]))
         }
         _ => None,
@@ -148,7 +151,14 @@ mod tests {
             true,
             vec![
                 list("0", Tasks::Judged(vec![task(7, Some("dead"), false)])),
-                list("1", Tasks::Judged(vec![task(7, Some("dead"), false), task(9, None, false)])),
+                list(
+                    "1",
+                    Tasks::Judged(vec![
+                        task(7, Some("dead"), false),
+                        task(9, None, false),
+                        task(9, None, false),
+                    ]),
+                ),
                 list("2", Tasks::Judged(vec![task(8, Some("live"), true)])),
                 list("3", Tasks::Unread),
             ],
@@ -200,7 +210,8 @@ mod tests {
             (pool(tasks(7), Tasks::Empty), InPlace, put_back(&["1"])),
             (pool(tasks(7), Tasks::Empty), Elsewhere, None),
             (pool(tasks(7), tasks(7)), InPlace, None),
-            (pool(Tasks::Empty, tasks(9)), InPlace, None),
+            (pool(Tasks::Empty, tasks(9)), InPlace, remove()),
+            (pool(tasks(7), tasks(9)), InPlace, None),
             (pool(tasks(8), tasks(9)), Dead, remove()),
         ] {
             let missing = missing(&record, Some(&pool)).unwrap();
@@ -210,6 +221,6 @@ mod tests {
         assert!(missing(&record, Some(&malformed)).is_none());
         let gone = missing(&record, None).unwrap();
         assert_eq!(settle(&record, true, &gone, Dead), remove());
-        assert_eq!(settle(&record, true, &gone, InPlace), None);
+        assert_eq!(settle(&record, true, &gone, InPlace), remove());
     }
 }

@@ -82,6 +82,12 @@ pub enum Error {
         /// Who has it, where `/proc/locks` tells.
         holder: Option<Pid>,
     },
+    /// This process was asked to end while it waited for the lock.
+    #[error("asked to end while waiting for {path}")]
+    Stopped {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The timer for the lock could not be set up.
     #[error("cannot limit the wait for {path}: {cause}")]
     Timer {

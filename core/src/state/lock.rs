@@ -11,6 +11,7 @@ use super::contents::POOLS;
 use super::dir::{Dir, identity_of};
 use super::error::Error;
 use crate::host::alarm::Alarm;
+use crate::host::stop;
 use crate::task::Pid;
 
 /// The lock file's name.
@@ -130,8 +131,11 @@ fn wait(
         };
         match result {
             Ok(()) => return Ok(()),
-            // The alarm's signal ends the wait.
+            // The alarm's signal, or one that asks us to end.
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                if stop::is_asked() {
+                    return Err(Error::Stopped { path: path.to_owned() });
+                }
                 if Instant::now() >= deadline {
                     let holder = holder(file);
                     return Err(Error::LockTimeout {

@@ -1,5 +1,6 @@
 //! Changing the configuration directory.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -21,7 +22,8 @@ const STAGED: &str = ".tmp-";
 #[derive(Debug)]
 pub struct Update {
     contents: Contents,
-    allocations: Rc<Dir>,
+    /// Made when it is first written to.
+    allocations: OnceCell<Rc<Dir>>,
 }
 
 /// What is done to a staged file while nobody else can open it.
@@ -44,13 +46,17 @@ impl Deref for Update {
 
 impl Update {
     pub(super) fn new(dir: Dir) -> Result<Self, Error> {
-        let mut contents = Contents::new(dir)?;
-        let allocations = match &contents.allocations {
-            Some(allocations) => Rc::clone(allocations),
-            None => Rc::new(contents.dir.dir_or_new(ALLOCATIONS)?),
-        };
-        contents.allocations = Some(Rc::clone(&allocations));
-        Ok(Self { contents, allocations })
+        let contents = Contents::new(dir)?;
+        let allocations = contents.allocations.iter().cloned().map(OnceCell::from).next();
+        Ok(Self { contents, allocations: allocations.unwrap_or_default() })
+    }
+
+    fn allocations(&self) -> Result<&Rc<Dir>, Error> {
+        if let Some(dir) = self.allocations.get() {
+            return Ok(dir);
+        }
+        let dir = self.contents.dir.dir_or_new(ALLOCATIONS)?;
+        Ok(self.allocations.get_or_init(|| Rc::new(dir)))
     }
 
     pub(super) fn run<T, E>(self, change: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
@@ -78,9 +84,9 @@ impl Update {
         let mut staged = staged.into_iter();
         for change in changes {
             if let Change::RemoveRecord(owner) = change {
-                self.allocations.remove(&record_name(owner))?;
+                self.allocations()?.remove(&record_name(owner))?;
             } else if let Some(Staged { number, target, name }) = staged.next() {
-                self.allocations.rename(&staged_name(number), &target, &name)?;
+                self.allocations()?.rename(&staged_name(number), &target, &name)?;
             }
         }
         Ok(())
@@ -88,8 +94,8 @@ impl Update {
 
     /// Sets an unreadable record aside as `<owner>.bad`, where it is no record any more.
     pub fn set_aside(&self, owner: &Owner) -> Result<(), Error> {
-        let name = record_name(owner);
-        self.allocations.rename(&name, &self.allocations, &format!("{owner}.bad"))
+        let (name, allocations) = (record_name(owner), self.allocations()?);
+        allocations.rename(&name, allocations, &format!("{owner}.bad"))
     }
 
     /// Writes the new contents. Numbers count down along `changes`, so that `.tmp-0` is the first
@@ -100,7 +106,7 @@ impl Update {
             let (target, name) = match change {
                 Change::PutRecord(record) => {
                     self.create_staged(number, &record.to_json(), prepare_record)?;
-                    (Rc::clone(&self.allocations), record_name(&record.owner))
+                    (Rc::clone(self.allocations()?), record_name(&record.owner))
                 }
                 Change::SetTasks { pool, list, pids } => {
                     let target = Rc::new(self.list_dir(pool, list)?);
@@ -127,28 +133,29 @@ impl Update {
     /// Stages one content. A name that is taken was left by a killed process; one other than
     /// `.tmp-0`, with that gone, by a power cut.
     fn create_staged(&self, number: usize, content: &str, prepare: Prepare) -> Result<(), Error> {
-        let name = staged_name(number);
-        if self.allocations.create(&name, content, prepare)?.is_some() {
+        let (name, allocations) = (staged_name(number), self.allocations()?);
+        if allocations.create(&name, content, prepare)?.is_some() {
             return Ok(());
         }
         match number {
             0 => self.remove_leftovers()?,
-            _ => self.allocations.remove(&name)?,
+            _ => allocations.remove(&name)?,
         }
-        match self.allocations.create(&name, content, prepare)? {
+        match allocations.create(&name, content, prepare)? {
             Some(_) => Ok(()),
-            None => Err(Error::NotAFile { path: self.allocations.child(&name) }),
+            None => Err(Error::NotAFile { path: allocations.child(&name) }),
         }
     }
 
     /// Removes all that a killed process staged, `.tmp-0` last: as long as anything is left, that
     /// is.
     pub fn remove_leftovers(&self) -> Result<(), Error> {
-        let entries = self.allocations.entries()?.into_iter();
+        let Some(allocations) = self.allocations.get() else { return Ok(()) };
+        let entries = allocations.entries()?.into_iter();
         let staged = entries.filter(|e| e.name.starts_with(STAGED) && !e.is_dir);
         let mut left: Vec<String> = staged.map(|e| e.name).collect();
         left.sort();
-        left.iter().rev().try_for_each(|name| self.allocations.remove(name))
+        left.iter().rev().try_for_each(|name| allocations.remove(name))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use kcm_core::Node;
 use kcm_core::host::cgroup::Hierarchy;
@@ -64,13 +65,16 @@ impl Subject for OnDisk {
         let _ = fs::remove_dir_all(&proc);
         fs::create_dir_all(proc.join("sys/kernel/random")).unwrap();
         fs::write(proc.join("sys/kernel/random/boot_id"), BOOT).unwrap();
-        std::os::unix::fs::symlink("1", proc.join("self")).unwrap();
+        symlink("1", proc.join("self")).unwrap();
         for (pid, start_time) in live.iter().chain([(&1, &0)]) {
             let folder = proc.join(pid.to_string());
             fs::create_dir(&folder).unwrap();
             // proc_pid_stat(5): state is field 3, the start time field 22.
             let stat = format!("{pid} (c) S{} {start_time} 0 0\n", " 0".repeat(18));
             fs::write(folder.join("stat"), stat).unwrap();
+            // namespaces(7): in the initial PID namespace.
+            fs::create_dir(folder.join("ns")).unwrap();
+            symlink("pid:[4026531836]", folder.join("ns/pid")).unwrap();
         }
     }
 

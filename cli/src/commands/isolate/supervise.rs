@@ -29,14 +29,6 @@ const PASSED_ON: [Signal; 7] = [
 /// What this process acts on besides.
 const OBSERVED: [Signal; 3] = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGCONT];
 
-/// From now on signals wait until they are read. Gives them, and the mask that was.
-pub(super) fn block_signals() -> nix::Result<(SignalFd, SigSet)> {
-    let ours = SigSet::from_iter(PASSED_ON.into_iter().chain(OBSERVED));
-    let before = SigSet::thread_get_mask()?;
-    ours.thread_block()?;
-    Ok((SignalFd::with_flags(&ours, SfdFlags::SFD_CLOEXEC)?, before))
-}
-
 /// Waits for a command and for all that it starts.
 pub(super) struct Supervisor {
     signals: SignalFd,
@@ -50,8 +42,12 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Before the command is started: what it leaves behind is to become ours.
-    pub(super) fn new(signals: SignalFd) -> io::Result<Self> {
+    /// Before the command is started: from now on signals wait until they are read, and what it
+    /// leaves behind becomes ours.
+    pub(super) fn new() -> io::Result<Self> {
+        let ours = SigSet::from_iter(PASSED_ON.into_iter().chain(OBSERVED));
+        ours.thread_block()?;
+        let signals = SignalFd::with_flags(&ours, SfdFlags::SFD_CLOEXEC)?;
         let is_init = Pid::this() == INIT;
         if !is_init {
             child::adopt_orphans()?;

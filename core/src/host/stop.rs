@@ -1,0 +1,53 @@
+//! Being asked to end, by SIGTERM or SIGINT.
+//!
+//! Outside of [`Stop::listen`] the two wait. Within, they interrupt what blocks, which is the wait for
+//! a lock, and are remembered.
+
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::ppoll;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::time::TimeSpec;
+
+use super::sys;
+
+/// The right to be asked; one for a process.
+#[derive(Debug)]
+pub struct Stop {
+    signals: SigSet,
+}
+
+impl Stop {
+    /// From now on the two signals end nothing by themselves.
+    pub fn new() -> io::Result<Self> {
+        let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+        signals.thread_block()?;
+        sys::remember_stop()?;
+        Ok(Self { signals })
+    }
+
+    /// Does some work that may be interrupted in its waits.
+    pub fn listen<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        self.signals.thread_unblock()?;
+        let result = work();
+        self.signals.thread_block()?;
+        Ok(result)
+    }
+
+    /// Waits so long, or until it is asked. Whether it was, also before.
+    pub fn within(&self, time: Duration) -> io::Result<bool> {
+        let mut open = self.signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        self.signals.into_iter().for_each(|signal| open.remove(signal));
+        match ppoll(&mut [], Some(TimeSpec::from_duration(time)), Some(open)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(is_asked()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// Whether this process was asked to end.
+pub fn is_asked() -> bool {
+    sys::is_stop_remembered()
+}
