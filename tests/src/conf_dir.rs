@@ -18,6 +18,7 @@ impl ConfDir {
     pub fn new(pools: &[(&str, bool, &[&str])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kcm");
+        fs::create_dir_all(path.join("pools")).unwrap();
         for (pool, exclusive, lists) in pools {
             let pool = path.join("pools").join(pool);
             fs::create_dir_all(&pool).unwrap();

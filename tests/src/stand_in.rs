@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::machine::until;
+
 const ROOT: &str = "/sys/fs/cgroup";
 const CPUSET_FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
@@ -97,16 +99,12 @@ impl StandIn {
 
     /// Kills it, as a crash would: nobody is told. Its cgroup stays, empty.
     pub fn kill(&mut self) {
-        if self.pid != self.child.id() as i32 && self.child.try_wait().unwrap().is_none() {
-            self.kill_without_waiting();
+        if self.child.try_wait().unwrap().is_some() {
+            return;
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Not a child of ours where the command made it.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.pid != self.child.id() as i32 && self.is_alive() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.kill_without_waiting();
+        // Whoever made init where we did not (`unshare`) waits for it, and ends, too.
+        until("a container's init to be gone", || self.child.try_wait().unwrap());
     }
 }
 

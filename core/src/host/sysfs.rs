@@ -119,7 +119,7 @@ fn unreadable(path: &Path, cause: io::Error) -> Error {
 }
 
 fn missing(path: &Path) -> Error {
-    unreadable(path, io::ErrorKind::NotFound.into())
+    unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))
 }
 
 /// The CPUs in the first of the files `names` that exists in `folder`.

@@ -1,0 +1,190 @@
+//! Those that hold CPU lists: containers, and processes that nobody has a record of.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime};
+
+use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::hook::HookCall;
+use kcm_tests::isolate::descendants;
+use kcm_tests::machine::{cgroup_file, until};
+use kcm_tests::stand_in::StandIn;
+
+/// A PID that one test has reused on purpose is not to be that which another has just made free
+/// and which has no record to tell them apart.
+static PIDS: RwLock<()> = RwLock::new(());
+
+/// While this is held, a PID that was made free stays free.
+pub(crate) fn no_pid_is_reused() -> RwLockReadGuard<'static, ()> {
+    PIDS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While this is held, this test may reuse PIDs.
+pub(crate) fn pids_are_reused() -> RwLockWriteGuard<'static, ()> {
+    PIDS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An id that no other container of this test has: they share a folder of cgroups.
+pub(crate) fn new_id(role: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("{role}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A pool `p` of these lists.
+pub(crate) fn pool(lists: &[&str]) -> ConfDir {
+    ConfDir::new(&[("p", true, lists)])
+}
+
+/// A container in namespaces of its own, as those of real runtimes are.
+pub(crate) fn container(role: &str) -> StandIn {
+    in_own_namespaces(role, Command::new("sleep").arg("600"))
+}
+
+/// A container with this program as its init.
+pub(crate) fn in_own_namespaces(role: &str, program: &Command) -> StandIn {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // At the end of its child Debian 12's unshare says that it cannot unblock signal 0.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let pid = until("a container's init to be executed", || {
+        let init = *descendants(child.id() as i32).first()?;
+        let name = fs::read_to_string(format!("/proc/{init}/comm")).ok()?;
+        (name != "unshare\n").then_some(init)
+    });
+    StandIn::of(&new_id(role), child, pid)
+}
+
+/// Has the hook give this container lists of pool `p`, and pin it.
+#[track_caller]
+pub(crate) fn give(conf: &ConfDir, container: &StandIn, lists: usize) {
+    HookCall::create_cores(conf.path(), container, "p", lists).run().must_succeed();
+}
+
+/// A container to which the hook has given a list of pool `p`.
+#[track_caller]
+pub(crate) fn holder(conf: &ConfDir, role: &str) -> StandIn {
+    let container = container(role);
+    give(conf, &container, 1);
+    container
+}
+
+/// The same, long ago: what is younger than the hook's time limit may not be pinned yet.
+#[track_caller]
+pub(crate) fn old_holder(conf: &ConfDir, role: &str) -> StandIn {
+    let container = holder(conf, role);
+    age(conf, container.id());
+    container
+}
+
+/// Has the record of this owner say something else.
+pub(crate) fn edit(conf: &ConfDir, owner: &str, changes: &[(&str, serde_json::Value)]) {
+    let mut record = conf.record(owner).unwrap();
+    for (key, value) in changes {
+        record[*key] = value.clone();
+    }
+    fs::write(conf.record_path(owner), record.to_string()).unwrap();
+}
+
+/// Has the record of this owner be an old one.
+pub(crate) fn age(conf: &ConfDir, owner: &str) {
+    edit(conf, owner, &[("createdAt", "2020-01-01T00:00:00Z".into())]);
+}
+
+/// Puts PIDs into a list by hand.
+pub(crate) fn write_tasks(conf: &ConfDir, pool: &str, list: &str, pids: &[i32]) {
+    let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
+    fs::write(conf.tasks_path(pool, list), pids.join(",")).unwrap();
+}
+
+/// Has a `tasks` be last written so long ago.
+pub(crate) fn age_tasks(conf: &ConfDir, pool: &str, list: &str, age: Duration) {
+    let file = File::options().write(true).open(conf.tasks_path(pool, list)).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+/// Puts a PID without a record into list 0 of pool `p`, longer ago than the hook's time limit of
+/// 20 s, though in this boot.
+pub(crate) fn write_old_tasks(conf: &ConfDir, pid: i32) {
+    write_tasks(conf, "p", "0", &[pid]);
+    until("this boot to be older than the tasks", || {
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        (uptime.split('.').next().unwrap().parse::<u64>().unwrap() > 30).then_some(())
+    });
+    age_tasks(conf, "p", "0", Duration::from_secs(25));
+}
+
+/// The CPUs of a container's cgroup are set by somebody else.
+pub(crate) fn drift(container: &StandIn, cpus: &str) {
+    fs::write(cgroup_file(&container.cgroup().path(), "cpuset.cpus"), cpus).unwrap();
+    assert_eq!(container.cgroup().cpus(), cpus);
+}
+
+/// Binds one thread to CPUs, as somebody else would.
+pub(crate) fn taskset(thread: i32, cpus: &str) {
+    let output = Command::new("taskset").args(["-p", "-c", cpus, &thread.to_string()]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(allowed_cpus(thread), cpus);
+}
+
+/// The CPUs that a thread may run on.
+pub(crate) fn allowed_cpus(thread: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.unwrap().trim().to_owned()
+}
+
+/// A process that no record tells of; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// One that does nothing.
+    pub(crate) fn sleeping() -> Self {
+        Self::running(Command::new("sleep").arg("600"))
+    }
+
+    /// One that does this.
+    pub(crate) fn running(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// One with this very PID, which must be free. Others start processes, too, so it may take
+    /// some tries.
+    pub(crate) fn with_pid(pid: i32) -> Self {
+        let last = "/proc/sys/kernel/ns_last_pid";
+        let before = fs::read_to_string(last).unwrap();
+        for _ in 0..500 {
+            fs::write(last, (pid - 1).to_string()).unwrap();
+            let process = Self::sleeping();
+            if process.pid() == pid {
+                // So that others do not come to have PIDs that were made free of late.
+                fs::write(last, before.trim()).unwrap();
+                return process;
+            }
+        }
+        panic!("no process came to have PID {pid}");
+    }
+
+    /// Its PID.
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    /// Ends it, and gives the PID that nobody has any more.
+    pub(crate) fn end(self) -> i32 {
+        self.pid()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

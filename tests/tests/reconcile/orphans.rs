@@ -1,0 +1,187 @@
+//! Halves of an allocation: a record of which `tasks` knows nothing, PIDs of which no record tells,
+//! and what a writer that died has left.
+
+use std::fs;
+
+use kcm_tests::audit::holders;
+use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::hook::HookCall;
+use kcm_tests::kcm::Outcome;
+use kcm_tests::stand_in::StandIn;
+use kcm_tests::strace::Trace;
+
+use super::document::{NOTHING, must_print, must_reclaim};
+use super::holders::{
+    Process, container, edit, give, holder, no_pid_is_reused, old_holder, pool, write_tasks,
+};
+
+/// What the names of these containers' records are.
+fn records(of: &[&StandIn]) -> Vec<String> {
+    let mut names: Vec<String> = of.iter().map(|owner| format!("{}.json", owner.id())).collect();
+    names.sort();
+    names
+}
+
+/// Fails the test unless nothing is printed, and one warning names this owner.
+#[track_caller]
+fn must_warn_of(conf: &ConfDir, owner: &StandIn) -> Outcome {
+    let outcome = must_print(conf, &[], NOTHING);
+    let warnings = outcome.lines("WARNING");
+    assert!(warnings.len() == 1 && warnings[0].contains(owner.id()), "{outcome:?}");
+    let after = conf.snapshot();
+    assert_eq!(must_print(conf, &[], NOTHING).lines("WARNING"), [""; 0]);
+    assert_eq!(conf.snapshot(), after, "the second run found something to write");
+    outcome
+}
+
+#[test]
+fn a_dead_holders_record_that_no_tasks_knows_of_is_removed() {
+    let conf = pool(&["0", "1"]);
+    let alive = holder(&conf, "alive");
+    let mut dead = holder(&conf, "dead");
+    write_tasks(&conf, "p", "1", &[]);
+    dead.kill();
+    must_warn_of(&conf, &dead);
+    assert_eq!(conf.allocations(), records(&[&alive]));
+    assert_eq!((conf.tasks("p", "0"), conf.tasks("p", "1")), (alive.pid().to_string(), "".into()));
+}
+
+#[test]
+fn a_live_holder_that_runs_on_its_cpus_is_put_back() {
+    let conf = pool(&["0", "1"]);
+    let alive = holder(&conf, "put-back");
+    let before = conf.snapshot();
+    write_tasks(&conf, "p", "0", &[]);
+    must_warn_of(&conf, &alive);
+    assert_eq!(conf.snapshot(), before);
+}
+
+#[test]
+fn a_live_holder_of_several_lists_is_put_back_into_each() {
+    let conf = pool(&["0", "1"]);
+    let alive = container("put-back");
+    give(&conf, &alive, 2);
+    let before = conf.snapshot();
+    for list in ["0", "1"] {
+        write_tasks(&conf, "p", list, &[]);
+    }
+    must_warn_of(&conf, &alive);
+    assert_eq!(conf.snapshot(), before);
+}
+
+/// A container whose hook died when it had written the record, and not yet `tasks`.
+fn half_allocated(conf: &ConfDir) -> StandIn {
+    let container = container("half");
+    let call = HookCall::create(conf.path(), &container, "p");
+    let trace = Trace::of(&call, &["renameat:signal=SIGKILL:when=2"]);
+    assert!(trace.ran.was_killed() && trace.count("renameat") == 2, "{}", trace.ran.stderr);
+    assert_eq!((conf.tasks("p", "0"), conf.tasks("p", "1")), (String::new(), String::new()));
+    let names = [".tmp-0".to_owned(), format!("{}.json", container.id())];
+    assert_eq!(conf.allocations(), names);
+    container
+}
+
+#[test]
+fn a_live_container_that_never_came_to_its_cpus_has_no_record_any_more() {
+    let conf = pool(&["0", "1"]);
+    let half = half_allocated(&conf);
+    assert_ne!(half.allowed_cpus(), "0");
+    must_warn_of(&conf, &half);
+    assert_eq!((conf.tasks("p", "0"), conf.allocations()), (String::new(), vec![]));
+    give(&conf, &half, 1);
+    assert_eq!(conf.tasks("p", "0"), half.pid().to_string());
+}
+
+#[test]
+fn a_live_container_on_other_cpus_than_those_of_its_record_is_not_put_back() {
+    for (held, recorded) in [("0", "1"), ("0", "0-1"), ("0-1", "0")] {
+        let conf = pool(&[held]);
+        let other = holder(&conf, "other");
+        fs::rename(
+            conf.path().join("pools/p").join(held),
+            conf.path().join("pools/p").join(recorded),
+        )
+        .unwrap();
+        write_tasks(&conf, "p", recorded, &[]);
+        let lists = serde_json::json!([recorded]);
+        edit(&conf, other.id(), &[("cpuLists", lists), ("cpus", recorded.into())]);
+        must_warn_of(&conf, &other);
+        assert_eq!((conf.tasks("p", recorded), conf.allocations()), (String::new(), vec![]));
+    }
+}
+
+#[test]
+fn nobody_is_put_back_into_a_list_that_somebody_else_has_by_now() {
+    for lists in [1, 2] {
+        let conf = pool(&["0", "1"]);
+        let lost = container("lost");
+        give(&conf, &lost, lists);
+        for list in ["0", "1"] {
+            write_tasks(&conf, "p", list, &[]);
+        }
+        let taker = holder(&conf, "taker");
+        must_warn_of(&conf, &lost);
+        assert_eq!(conf.tasks("p", "0"), taker.pid().to_string());
+        assert_eq!(conf.tasks("p", "1"), "");
+        assert_eq!(conf.allocations(), records(&[&taker]));
+    }
+}
+
+#[test]
+fn of_two_that_are_on_the_same_cpus_one_at_the_most_is_put_back() {
+    let conf = pool(&["0"]);
+    let one = holder(&conf, "one");
+    write_tasks(&conf, "p", "0", &[]);
+    let two = holder(&conf, "two");
+    write_tasks(&conf, "p", "0", &[]);
+    assert_eq!((one.allowed_cpus(), two.allowed_cpus()), ("0".into(), "0".into()));
+    let outcome = must_print(&conf, &[], NOTHING);
+    assert_eq!(outcome.lines("WARNING").len(), 2, "{outcome:?}");
+    let kept = if conf.tasks("p", "0") == one.pid().to_string() { &one } else { &two };
+    assert_eq!(holders(&conf, "p")["0"], [kept.pid()]);
+    assert_eq!(conf.allocations(), records(&[kept]));
+}
+
+#[test]
+fn a_list_is_free_for_its_old_holder_when_who_took_it_is_dead() {
+    let conf = pool(&["0"]);
+    let lost = old_holder(&conf, "lost");
+    write_tasks(&conf, "p", "0", &[]);
+    let mut taker = holder(&conf, "taker");
+    taker.kill();
+    must_reclaim(&conf, &[("p", "0", taker.pid())]);
+    assert_eq!(conf.tasks("p", "0"), lost.pid().to_string());
+    assert_eq!(conf.allocations(), records(&[&lost]));
+}
+
+#[test]
+fn a_live_pid_without_its_record_stays_and_a_dead_one_goes() {
+    let _pids = no_pid_is_reused();
+    let conf = pool(&["0", "1", "0-1"]);
+    let alive = holder(&conf, "bare");
+    let mut dead = holder(&conf, "bare-dead");
+    let left = Process::sleeping();
+    dead.cgroup().enter(left.pid());
+    for owner in [&alive, &dead] {
+        fs::remove_file(conf.record_path(owner.id())).unwrap();
+    }
+    // Only the record knew that its cgroup is not empty.
+    dead.kill();
+    must_reclaim(&conf, &[("p", "0-1", dead.pid())]);
+    assert_eq!(conf.tasks("p", "0"), alive.pid().to_string());
+    assert_eq!(conf.tasks("p", "0-1"), "");
+}
+
+#[test]
+fn what_a_dead_writer_left_is_removed_by_every_reconcile() {
+    let conf = pool(&["0"]);
+    let _holder = holder(&conf, "writer");
+    let before = conf.snapshot();
+    for names in [&[".tmp-0", ".tmp-3"][..], &[".tmp-3"], &[".tmp-0"], &[".tmp-12"]] {
+        for name in names {
+            fs::write(conf.path().join("allocations").join(name), "4711").unwrap();
+        }
+        must_print(&conf, &[], NOTHING);
+        assert_eq!(conf.snapshot(), before, "{names:?}");
+    }
+}
