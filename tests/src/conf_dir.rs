@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+
+use crate::tree::tree;
 
 /// A configuration directory; removed when dropped.
 #[derive(Debug)]
@@ -32,6 +35,14 @@ impl ConfDir {
         Self { _folder: folder, path }
     }
 
+    /// Makes it user nobody's.
+    pub fn give_to_nobody(&self) {
+        let parent = self.path.parent().unwrap().to_owned();
+        for path in tree(&self.path).into_keys().chain([parent]) {
+            chown(path, Some(65534), Some(65534)).unwrap();
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -56,6 +67,20 @@ impl ConfDir {
     pub fn record(&self, owner: &str) -> Option<serde_json::Value> {
         let text = fs::read_to_string(self.record_path(owner)).ok()?;
         Some(serde_json::from_str(&text).unwrap())
+    }
+
+    /// Has an owner's record say something else.
+    pub fn edit(&self, owner: &str, changes: &[(&str, serde_json::Value)]) {
+        let mut record = self.record(owner).unwrap();
+        for (key, value) in changes {
+            record[*key] = value.clone();
+        }
+        fs::write(self.record_path(owner), record.to_string()).unwrap();
+    }
+
+    /// Has an owner's record be older than the hook's time limit.
+    pub fn age(&self, owner: &str) {
+        self.edit(owner, &[("createdAt", "2020-01-01T00:00:00Z".into())]);
     }
 
     /// The names in `allocations/`, sorted.

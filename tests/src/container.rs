@@ -126,6 +126,11 @@ impl<'s> Builder<'s> {
         self.spawn_by(&["run", "--detach"])
     }
 
+    /// Begins to run it in the runtime's foreground: that ends with its status.
+    pub fn spawn_in_foreground(self) -> Starting<'s> {
+        self.spawn_by(&["run"])
+    }
+
     /// Begins to create it, as engines do: by one process of the runtime's (`crun run --detach`
     /// has two, of which the one that calls the hook outlives the other).
     pub fn spawn_create(self) -> Starting<'s> {
@@ -216,7 +221,18 @@ impl Container<'_> {
 
     /// The PID of its init, as the runtime wrote it down.
     pub fn pid(&self) -> i32 {
-        self.read("pid").trim().parse().unwrap()
+        until(&format!("{} to have a PID", self.name()), || self.read("pid").trim().parse().ok())
+    }
+
+    /// What it has said so far.
+    pub fn out(&self) -> String {
+        self.read("stdout")
+    }
+
+    /// Sends its init a signal, through the runtime.
+    pub fn signal(&self, signal: &str) {
+        let output = self.command(&["kill"]).args([&self.id, signal]).output().unwrap();
+        assert!(output.status.success(), "{}: {output:?}", self.name());
     }
 
     /// The CPUs it runs on, in its own words.

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
+use crate::conf_dir::ConfDir;
 use crate::programs::program;
 
 /// `kcm` in an environment of nothing but the path.
@@ -16,6 +17,11 @@ pub fn kcm() -> Command {
 pub fn bare(command: &mut Command) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("LC_ALL", "C");
+}
+
+/// `kcm reconcile` in this directory, to its end.
+pub fn reconcile(conf: &ConfDir, flags: &[&str]) -> Outcome {
+    run(kcm().arg("reconcile").args(flags).env("KCM_CONF_DIR", conf.path()))
 }
 
 /// How a program ended and what it printed.

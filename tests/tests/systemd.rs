@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Child, Command, Output};
 use std::sync::{Mutex, MutexGuard};
 
+use kcm_tests::kcm::reconcile;
 use kcm_tests::machine::{cgroup_file, effective_cpus, two_cpus, until};
 use kcm_tests::programs::program;
 use kcm_tests::runtime::{Runtime, Scene, systemctl, with_every_runtime, with_runtime};
@@ -104,6 +105,34 @@ fn the_cpus_stay_whatever_makes_systemd_write_cgroups_anew() {
         until("systemd to drop the scope", || {
             (property(&scope, "LoadState") == "not-found").then_some(())
         });
+    });
+}
+
+#[test]
+fn what_somebody_has_set_on_a_scope_is_reported_and_put_back_for_good() {
+    let _alone = alone();
+    let [first, second] = two_cpus();
+    with_every_runtime(&[("dataplane", true, &[&second])], |scene| {
+        let container = scene.container("a").pool("dataplane").run();
+        let scope = scene.scope("a");
+        scene.conf.age("a");
+        for set in [&*first, ""] {
+            let value = format!("AllowedCPUs={set}");
+            systemctl(&["set-property", "--runtime", &scope, &value]);
+            let report = reconcile(&scene.conf, &["--repair"]).succeeded().out;
+            if scene.runtime.program == "crun" && set.is_empty() {
+                // The container's own cgroup within the scope still has its CPUs.
+                assert!(report.contains("\"mismatchedCpuMasks\": []"), "{report}");
+            } else {
+                assert!(report.contains("\"repaired\": true"), "{value}: {report}");
+                assert_eq!(property(&scope, "AllowedCPUs"), second, "after {value}");
+            }
+            for again in ["daemon-reload", "daemon-reexec"] {
+                assert_eq!(effective_cpus(&container.cgroup).to_string(), second, "{value}");
+                assert_eq!(allowed_cpus(container.pid()), second, "{value}");
+                systemctl(&[again]);
+            }
+        }
     });
 }
 

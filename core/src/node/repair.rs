@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Error, Judge, Node};
 use crate::CpuSet;
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, Owner};
 use crate::host::cgroup::{Cgroup, Hierarchy, Place};
 use crate::host::scope::{self, Scope};
 use crate::pool::{CpuListName, PoolName};
@@ -169,7 +169,7 @@ impl Node {
             if !is_the_same {
                 return Err(NotRepaired::Changed);
             }
-            let cgroup = self.cgroup_of_container(hierarchy, pid, path)?;
+            let cgroup = self.cgroup_of_container(hierarchy, allocation, path)?;
             if cgroup.effective_cpus()? != cpus {
                 let all = cgroup.processes()?;
                 if let Some(mut scope) = Scope::of(&cgroup, |at| Ok(at.processes()? == all))? {
@@ -191,15 +191,20 @@ impl Node {
     fn cgroup_of_container(
         &self,
         hierarchy: &Hierarchy,
-        pid: Pid,
+        allocation: &Allocation,
         path: &str,
     ) -> Result<Cgroup, NotRepaired> {
+        let pid = allocation.process.pid;
         let proc_cgroup = self.procfs.cgroup(pid)?.ok_or(NotRepaired::Changed)?;
         let cgroup = hierarchy.at(path);
         let is_its_own = match hierarchy.place(path, &proc_cgroup) {
             Place::In => true,
-            // Its init may have moved below; but then nobody else may be there.
-            Place::Below => self.are_all_with(pid, &cgroup.processes()?)?,
+            // Its init may have moved below; but then it must bear the container's name, as a
+            // group of containers does not, and nobody else may be there.
+            Place::Below => {
+                is_named_after(&cgroup, &allocation.owner)
+                    && self.are_all_with(pid, &cgroup.processes()?)?
+            }
             Place::Outside => false,
         };
         if !is_its_own {
@@ -222,6 +227,12 @@ impl Node {
         }
         Ok(!self.procfs.is_in_the_hosts_pid_namespace(pid)?)
     }
+}
+
+/// Whether a cgroup, or the one above it (crun's `container` in a scope), has an owner's id in its
+/// name, as runtimes and engines make them.
+fn is_named_after(cgroup: &Cgroup, owner: &Owner) -> bool {
+    cgroup.path().rsplit('/').take(2).any(|name| name.contains(owner.as_ref()))
 }
 
 /// When a record was made; none where it does not say so.

@@ -3,13 +3,16 @@
 
 mod arguments;
 mod at_once;
+mod blind;
 mod cpus;
 mod dead_holders;
 mod descendants;
+mod inside;
 mod mask;
 mod no_shell;
 mod outcomes;
 mod pid_reuse;
+mod pty;
 mod refusals;
 mod signals;
 mod usage;

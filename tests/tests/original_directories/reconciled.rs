@@ -2,16 +2,14 @@
 
 use kcm_tests::hook::HookCall;
 use kcm_tests::isolate::Isolate;
-use kcm_tests::kcm::{kcm, run};
+use kcm_tests::kcm::{self, kcm, run};
 use kcm_tests::stand_in::StandIn;
 use serde_json::{Value, json};
 
 use super::original::{DEAD, DEAD_TOO, Isolated, Original};
 
 fn reconcile(directory: &Original) -> Value {
-    let mut command = kcm();
-    command.arg("reconcile").env("KCM_CONF_DIR", directory.conf.path());
-    serde_json::from_str(&run(&mut command).succeeded().out).unwrap()
+    serde_json::from_str(&kcm::reconcile(&directory.conf, &[]).succeeded().out).unwrap()
 }
 
 fn reclaimed(pool: &str, list: &str, pid: i32) -> Value {

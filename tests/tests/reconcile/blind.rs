@@ -1,18 +1,16 @@
 //! Nobody is judged by a reconcile that cannot see them: in a PID namespace of its own, through a
 //! procfs that hides processes, or without the cgroup file system.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::kcm::{Outcome, bare, run};
 use kcm_tests::machine::{kill_and_wait, start_time};
 use kcm_tests::mount::Mount;
-use kcm_tests::programs::program;
+use kcm_tests::programs::{for_any_user, program};
 use kcm_tests::stand_in::StandIn;
-use tempfile::TempDir;
 
 use super::document::{Entry, NOBODY, NOTHING, command, document, must_print, reclaimed};
 use super::holders::{Process, holder, taskset, write_tasks};
@@ -121,20 +119,6 @@ fn through_the_hosts_procfs_it_judges_from_a_pid_namespace_of_its_own() {
     must_judge("mount --bind /proc \"$HERE\"; export KCM_PROC_FS=$HERE; exec \"$KCM\" reconcile");
 }
 
-/// A folder with a copy of kcm that any user may run, and the directory is that user's.
-fn for_nobody(conf: &ConfDir) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let kcm = folder.path().join("kcm");
-    fs::copy(program("kcm"), &kcm).unwrap();
-    let mut paths = vec![conf.path().parent().unwrap().to_owned()];
-    paths.extend(kcm_tests::tree::tree(conf.path()).into_keys());
-    for path in paths {
-        chown(path, Some(65534), Some(65534)).unwrap();
-    }
-    (folder, kcm)
-}
-
 #[test]
 fn through_a_procfs_that_hides_processes_nobody_is_judged() {
     let nobody = "exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$KCM\" reconcile";
@@ -142,7 +126,8 @@ fn through_a_procfs_that_hides_processes_nobody_is_judged() {
     {
         for (option, hides) in [("hidepid=2", true), ("hidepid=0", false)] {
             let directory = Directory::new();
-            let (folder, kcm) = for_nobody(&directory.conf);
+            let (folder, kcm) = for_any_user("kcm");
+            directory.conf.give_to_nobody();
             fs::create_dir(folder.path().join("proc")).unwrap();
             let before = directory.conf.snapshot();
             let script = format!("mount -t proc -o {option} proc {place}; {variable}{nobody}");

@@ -9,8 +9,8 @@ use kcm_tests::stand_in::StandIn;
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
 use super::holders::{
-    Process, age_tasks, container, edit, give, holder, new_id, no_pid_is_reused, pids_are_reused,
-    pool, write_tasks,
+    Process, age_tasks, container, give, holder, new_id, no_pid_is_reused, pids_are_reused, pool,
+    write_tasks,
 };
 
 /// Sorted by number (as text, the greatest PID would come first), then by pool.
@@ -108,7 +108,7 @@ fn a_holder_of_another_boot_loses_its_list_though_its_pid_lives() {
     // What has its PID and its cgroup's name in this boot is somebody else.
     let holder = holder(&conf, "boot");
     let another = "00000000-0000-4000-8000-000000000000";
-    edit(&conf, holder.id(), &[("bootId", another.into())]);
+    conf.edit(holder.id(), &[("bootId", another.into())]);
     must_reclaim(&conf, &[("p", "0", holder.pid())]);
     assert_eq!(conf.allocations(), [""; 0]);
     assert!(holder.is_alive());

@@ -77,22 +77,8 @@ pub(crate) fn holder(conf: &ConfDir, role: &str) -> StandIn {
 #[track_caller]
 pub(crate) fn old_holder(conf: &ConfDir, role: &str) -> StandIn {
     let container = holder(conf, role);
-    age(conf, container.id());
+    conf.age(container.id());
     container
-}
-
-/// Has the record of this owner say something else.
-pub(crate) fn edit(conf: &ConfDir, owner: &str, changes: &[(&str, serde_json::Value)]) {
-    let mut record = conf.record(owner).unwrap();
-    for (key, value) in changes {
-        record[*key] = value.clone();
-    }
-    fs::write(conf.record_path(owner), record.to_string()).unwrap();
-}
-
-/// Has the record of this owner be an old one.
-pub(crate) fn age(conf: &ConfDir, owner: &str) {
-    edit(conf, owner, &[("createdAt", "2020-01-01T00:00:00Z".into())]);
 }
 
 /// Puts PIDs into a list by hand.

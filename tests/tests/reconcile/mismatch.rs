@@ -8,8 +8,8 @@ use kcm_tests::machine::{cgroup_file, is_cgroup_v2, until};
 
 use super::document::{NOTHING, document, mismatched, must_print, reconcile};
 use super::holders::{
-    Process, age, allowed_cpus, container, drift, edit, give, holder, in_own_namespaces,
-    old_holder, pool, taskset, write_old_tasks, write_tasks,
+    Process, allowed_cpus, container, drift, give, holder, in_own_namespaces, old_holder, pool,
+    taskset, write_old_tasks, write_tasks,
 };
 use super::threads;
 
@@ -69,7 +69,7 @@ fn a_holder_of_several_lists_is_on_all_of_their_cpus_or_is_reported_for_each() {
     let conf = pool(&["0", "1"]);
     let both = container("both");
     give(&conf, &both, 2);
-    age(&conf, both.id());
+    conf.age(both.id());
     assert_eq!(both.cgroup().cpus(), "0-1");
     must_be_in_order(&conf);
     drift(&both, "1");
@@ -104,7 +104,7 @@ fn one_that_is_younger_than_the_hooks_time_limit_is_not_reported() {
             (conf, young)
         })
     });
-    age(&conf, young.id());
+    conf.age(young.id());
     let entry = mismatched("p", "0", young.pid(), &[0, 1]);
     must_print(&conf, &[], &document(&[entry], &[]));
 }
@@ -113,10 +113,10 @@ fn one_that_is_younger_than_the_hooks_time_limit_is_not_reported() {
 fn one_that_asked_not_to_be_bound_is_not_reported() {
     let conf = pool(&["0"]);
     let free = old_holder(&conf, "free");
-    edit(&conf, free.id(), &[("affinity", false.into())]);
+    conf.edit(free.id(), &[("affinity", false.into())]);
     drift(&free, "0-1");
     must_be_in_order(&conf);
-    edit(&conf, free.id(), &[("affinity", true.into())]);
+    conf.edit(free.id(), &[("affinity", true.into())]);
     let entry = mismatched("p", "0", free.pid(), &[0, 1]);
     must_print(&conf, &[], &document(&[entry], &[]));
 }
@@ -127,7 +127,7 @@ fn a_program_that_pins_its_own_threads_inside_its_list_is_not_reported() {
     let program = in_own_namespaces("program", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    age(&conf, program.id());
+    conf.age(program.id());
     taskset(program.pid(), "1");
     taskset(others[0], "0");
     must_be_in_order(&conf);
@@ -139,7 +139,7 @@ fn a_thread_that_was_bound_outside_of_its_list_is_reported() {
     let program = in_own_namespaces("thread", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    age(&conf, program.id());
+    conf.age(program.id());
     drift(&program, "0-1");
     taskset(program.pid(), "0");
     taskset(others[0], "1");
@@ -157,7 +157,7 @@ fn a_thread_in_another_cgroup_is_reported_though_the_recorded_cgroup_is_right() 
     let program = in_own_namespaces("stray", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    age(&conf, program.id());
+    conf.age(program.id());
     fs::write(cgroup_file("/", "tasks"), others[0].to_string()).unwrap();
     taskset(others[0], "1");
     assert_eq!((program.cgroup().cpus(), program.allowed_cpus()), ("0".into(), "0".into()));

@@ -12,7 +12,7 @@ use kcm_tests::strace::Trace;
 
 use super::document::{NOTHING, must_print, must_reclaim};
 use super::holders::{
-    Process, container, edit, give, holder, no_pid_is_reused, old_holder, pool, write_tasks,
+    Process, container, give, holder, no_pid_is_reused, old_holder, pool, write_tasks,
 };
 
 /// What the names of these containers' records are.
@@ -104,7 +104,7 @@ fn a_live_container_on_other_cpus_than_those_of_its_record_is_not_put_back() {
         .unwrap();
         write_tasks(&conf, "p", recorded, &[]);
         let lists = serde_json::json!([recorded]);
-        edit(&conf, other.id(), &[("cpuLists", lists), ("cpus", recorded.into())]);
+        conf.edit(other.id(), &[("cpuLists", lists), ("cpus", recorded.into())]);
         must_warn_of(&conf, &other);
         assert_eq!((conf.tasks("p", recorded), conf.allocations()), (String::new(), vec![]));
     }

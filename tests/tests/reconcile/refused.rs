@@ -8,8 +8,8 @@ use kcm_tests::stand_in::{Cgroup, StandIn};
 
 use super::document::{Entry, document, repaired};
 use super::holders::{
-    Process, age, allowed_cpus, container, drift, edit, give, in_own_namespaces, new_id,
-    old_holder, pool, taskset, write_old_tasks,
+    Process, allowed_cpus, container, drift, give, in_own_namespaces, new_id, old_holder, pool,
+    taskset, write_old_tasks,
 };
 use super::threads;
 use super::traced::traced;
@@ -50,7 +50,7 @@ fn a_record_that_names_another_live_containers_cgroup_moves_neither() {
     let conf = pool(&["0", "1"]);
     let forged = old_holder(&conf, "forged");
     let other = old_holder(&conf, "other");
-    edit(&conf, forged.id(), &[("cgroup", other.cgroup().path().into())]);
+    conf.edit(forged.id(), &[("cgroup", other.cgroup().path().into())]);
     let before = [&forged, &other].map(|container| cpuset(&container.cgroup().path()));
     let entry = repaired("p", "0", forged.pid(), &[0, 1], false);
     must_be_refused(&conf, &entry, forged.pid());
@@ -77,7 +77,7 @@ fn a_record_that_names_a_cgroup_above_its_containers_moves_none_of_those_below()
     let forged = old_holder(&conf, "above");
     let own = forged.cgroup().path();
     let (above, _) = own.rsplit_once('/').unwrap();
-    edit(&conf, forged.id(), &[("cgroup", above.into())]);
+    conf.edit(forged.id(), &[("cgroup", above.into())]);
     let before = (cpuset(above), cpuset(&own));
     let run = traced(&conf, &["--repair"]);
     assert_eq!((cpuset(above), cpuset(&own)), before, "{:?}", run.outcome);
@@ -89,7 +89,7 @@ fn a_process_in_the_hosts_mount_namespace_is_no_container() {
     let conf = pool(&["0"]);
     let host = StandIn::new(&new_id("host"));
     give(&conf, &host, 1);
-    age(&conf, host.id());
+    conf.age(host.id());
     drift(&host, "0-1");
     let entry = repaired("p", "0", host.pid(), &[0, 1], false);
     must_be_refused(&conf, &entry, host.pid());
@@ -102,8 +102,8 @@ fn a_process_in_the_root_cgroup_is_not_repaired_whatever_its_record_names() {
         let conf = pool(&["0"]);
         let root = container("root");
         give(&conf, &root, 1);
-        age(&conf, root.id());
-        edit(&conf, root.id(), &[("cgroup", cgroup.into())]);
+        conf.age(root.id());
+        conf.edit(root.id(), &[("cgroup", cgroup.into())]);
         fs::write(cpuset_mount().join("cgroup.procs"), root.pid().to_string()).unwrap();
         taskset(root.pid(), "0-1");
         let before = cpuset("/");
@@ -136,7 +136,7 @@ fn a_thread_that_is_outside_while_the_cgroup_is_right_is_not_bound() {
     let program = in_own_namespaces("stray", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    age(&conf, program.id());
+    conf.age(program.id());
     fs::write(cgroup_file("/", "tasks"), others[0].to_string()).unwrap();
     taskset(others[0], "1");
     let entry = repaired("p", "0", program.pid(), &[0, 1], false);

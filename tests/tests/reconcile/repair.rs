@@ -7,7 +7,7 @@ use kcm_tests::stand_in::StandIn;
 
 use super::document::{NOTHING, document, must_print, reclaimed, repaired};
 use super::holders::{
-    age, allowed_cpus, container, drift, give, in_own_namespaces, new_id, old_holder, pool, taskset,
+    allowed_cpus, container, drift, give, in_own_namespaces, new_id, old_holder, pool, taskset,
 };
 use super::threads;
 use super::traced::traced;
@@ -64,7 +64,7 @@ fn a_cgroup_of_several_lists_gets_the_cpus_of_all_back() {
     let conf = pool(&["0", "1"]);
     let both = container("both");
     give(&conf, &both, 2);
-    age(&conf, both.id());
+    conf.age(both.id());
     drift(&both, "1");
     let entries = ["0", "1"].map(|list| repaired("p", list, both.pid(), &[1], true));
     must_print(&conf, REPAIR, &document(&entries, &[]));
@@ -79,7 +79,7 @@ fn several_containers_are_repaired_in_one_run_beside_one_that_cannot_be() {
     // No container: it is in the host's mount namespace.
     let none = StandIn::new(&new_id("none"));
     give(&conf, &none, 1);
-    age(&conf, none.id());
+    conf.age(none.id());
     let three = old_holder(&conf, "three");
     // Lists are given in the order of their lowest CPUs.
     let lists = ["0", "0-1", "1"];
@@ -122,7 +122,7 @@ fn the_affinities_that_threads_have_given_themselves_are_not_touched() {
     let program = in_own_namespaces("program", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    age(&conf, program.id());
+    conf.age(program.id());
     taskset(others[0], "0");
     drift(&program, "0");
     let run = traced(&conf, REPAIR);

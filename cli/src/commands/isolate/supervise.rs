@@ -13,7 +13,7 @@ use kcm_core::host::child::{self, Event};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
 /// Passed on to the command.
 const PASSED_ON: [Signal; 7] = [
@@ -113,7 +113,9 @@ impl Supervisor {
             return;
         }
         let stop = SigSet::from(Signal::SIGTSTP);
-        let stopped = stop.thread_unblock().and_then(|()| raise(Signal::SIGTSTP));
+        // In this order: one from the terminal may be waiting, too, and what continues us takes
+        // away the one that is left (signal(7)); raised later, it would stop us a second time.
+        let stopped = raise(Signal::SIGTSTP).and_then(|()| stop.thread_unblock());
         // Here it goes on, some day.
         if let Err(errno) = stopped.and_then(|()| stop.thread_block()) {
             log::warn!("cannot stop with the command: {errno}");
@@ -135,7 +137,9 @@ impl Supervisor {
     fn handle(&mut self, info: &siginfo) -> io::Result<()> {
         let signal = i32::try_from(info.ssi_signo).map(Signal::try_from);
         let Ok(Ok(signal)) = signal else { return Ok(()) };
-        let is_terminals = info.ssi_code == libc::SI_KERNEL;
+        // A hangup the kernel tells the leader of the session alone.
+        let is_told_alone = signal == Signal::SIGHUP && getsid(None) == Ok(Pid::this());
+        let is_terminals = info.ssi_code == libc::SI_KERNEL && !is_told_alone;
         match signal {
             Signal::SIGCHLD => {}
             Signal::SIGCONT => {
