@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bundle;
 pub mod conf_dir;
 pub mod container;
+pub mod crash;
 pub mod hook;
 pub mod isolate;
 pub mod kcm;

@@ -1,12 +1,11 @@
 //! What a hook may be in the midst of when it is killed, or when a system call fails: each is a
 //! configuration directory, containers, and the one call that is disturbed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::audit::{self, free, held_by, holders};
 use crate::conf_dir::ConfDir;
-use crate::hook::HookCall;
-use crate::stand_in::StandIn;
+use crate::crash::Moment;
+use crate::hook::{HookCall, Ran};
+use crate::stand_in::{StandIn, new_id};
 
 const POOL: &str = "p";
 
@@ -23,12 +22,6 @@ pub struct Scenario {
     pub fault: Option<&'static str>,
     /// How the undisturbed call ends.
     pub status: i32,
-}
-
-/// An id that no other container of this test has: they share a folder of cgroups.
-fn new_id(role: &str) -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    format!("{role}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn new_pool(lists: &[&str]) -> ConfDir {
@@ -128,12 +121,52 @@ impl Scenario {
         assert_eq!(self.container.cgroup().cpus(), expected);
         assert_eq!(self.container.allowed_cpus(), expected);
     }
+}
 
-    /// What must hold after any crash: no list has two live holders, the next container gets a free
-    /// list or is refused because there is none, and once the containers are dead every list is
-    /// given again, with nobody to reconcile. Whatever the crash left behind is gone then.
+impl Moment for Scenario {
+    type Program = HookCall;
+
+    fn program(&self) -> &HookCall {
+        &self.call
+    }
+
+    fn conf_dir(&self) -> &ConfDir {
+        &self.conf_dir
+    }
+
+    fn kernel(&self) -> String {
+        self.container.cgroup().cpus()
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+
+    fn status(&self) -> i32 {
+        self.status
+    }
+
+    fn has_given_up(&self, ran: &Ran) -> bool {
+        let is_create = self.container.is_alive();
+        match ran.status.code() {
+            Some(0) if is_create => self.must_be_pinned(),
+            Some(0) => {}
+            Some(1) => assert!(is_create, "poststop must not fail a deletion: {}", ran.stderr),
+            _ => panic!("{}: {}", ran.status, ran.stderr),
+        }
+        !ran.succeeded()
+    }
+
+    fn is_named(&self, said: &str) -> bool {
+        said.contains(&self.container.cgroup().path())
+            || said.contains(&format!("thread {}", self.container.pid()))
+    }
+
+    /// The next container gets a free list or is refused because there is none, and once the
+    /// containers are dead every list is given again, with nobody to reconcile. Whatever the crash
+    /// left behind is gone then.
     #[track_caller]
-    pub fn must_recover(mut self) {
+    fn must_recover(mut self) {
         let (path, before) = (self.conf_dir.path().to_owned(), holders(&self.conf_dir, POOL));
         let mut next = StandIn::new(&new_id("next"));
         let ran = HookCall::create(&path, &next, POOL).run();

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::isolate::descendants;
 use crate::machine::until;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -31,6 +33,12 @@ pub struct Cgroup {
     folder: PathBuf,
 }
 
+/// An id that no other container of this test has: they share a folder of cgroups.
+pub fn new_id(role: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("{role}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 impl StandIn {
     /// A container of this id that does nothing.
     pub fn new(id: &str) -> Self {
@@ -42,6 +50,23 @@ impl StandIn {
     pub fn running(id: &str, command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let pid = child.id() as i32;
+        Self::of(id, child, pid)
+    }
+
+    /// A container of this id in namespaces of its own, as those of real runtimes are.
+    pub fn in_own_namespaces(id: &str, program: &Command) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount"]);
+        command.arg(program.get_program()).args(program.get_args());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        // At the end of its child Debian 12's unshare says that it cannot unblock signal 0.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        let pid = until("a container's init to be executed", || {
+            let init = *descendants(child.id() as i32).first()?;
+            let name = fs::read_to_string(format!("/proc/{init}/comm")).ok()?;
+            (name != "unshare\n").then_some(init)
+        });
         Self::of(id, child, pid)
     }
 

@@ -1,11 +1,14 @@
-//! Running the hook under strace(1): which system calls it makes, and what becomes of it when one
+//! Running a program under strace(1): which system calls it makes, and what becomes of it when one
 //! of them is its last, or fails.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use crate::hook::{HookCall, Ran};
+use crate::isolate::Isolate;
 
 /// System calls that change something that others see, or order such changes. `exit_group` is the
 /// point after the last change.
@@ -46,6 +49,9 @@ const CHANGES: &[&str] = &[
     "sendto",
     "sendmsg",
     "connect",
+    "clone",
+    "clone3",
+    "vfork",
     "exit_group",
 ];
 
@@ -102,20 +108,47 @@ const PRIVATE: &[&str] = &[
     "getegid",
     "uname",
     "socket",
+    "socketpair",
+    "recvfrom",
+    "recvmsg",
     "setsockopt",
     "timer_create",
     "timer_settime",
     "timer_delete",
     "clock_gettime",
     "sched_getaffinity",
+    "signalfd4",
+    "wait4",
+    "getpgrp",
+    "getsid",
     "sysinfo",
     "futex",
     "ioctl",
 ];
 
+/// What can be run under strace.
+pub trait Program {
+    /// Runs it to its end, by this command.
+    fn run_under(&self, wrapper: Vec<OsString>) -> Ran;
+}
+
+impl Program for HookCall {
+    fn run_under(&self, wrapper: Vec<OsString>) -> Ran {
+        self.clone().under(wrapper).run()
+    }
+}
+
+impl Program for Isolate {
+    fn run_under(&self, wrapper: Vec<OsString>) -> Ran {
+        let outcome = self.clone().under(wrapper).run();
+        let raw = outcome.code.map_or(outcome.signal.unwrap_or_default(), |code| code << 8);
+        Ran { status: ExitStatus::from_raw(raw), stderr: outcome.err }
+    }
+}
+
 /// One system call of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct SystemCall {
     /// Its name.
     pub name: String,
     /// The how-many-eth of its name it is, from 1.
@@ -130,21 +163,21 @@ pub struct Trace {
     /// How the run ended.
     pub ran: Ran,
     /// All calls, in their order.
-    pub calls: Vec<Call>,
+    pub calls: Vec<SystemCall>,
 }
 
 impl Trace {
-    /// Runs the call to its end, and does these things to it, as in
+    /// Runs the program to its end, and does these things to it, as in
     /// `renameat:signal=SIGKILL:when=2`. A signal comes on entering the system call, which is then
-    /// not made.
-    pub fn of(call: &HookCall, injections: &[&str]) -> Self {
+    /// not made. What it starts is left alone.
+    pub fn of(program: &impl Program, injections: &[&str]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut strace = ["strace", "-f", "-s", "300", "-o"].map(OsString::from).to_vec();
+        let mut strace = ["strace", "-s", "300", "-o"].map(OsString::from).to_vec();
         strace.push(file.path().into());
         for injection in injections {
             strace.extend(["-e".into(), format!("inject={injection}").into()]);
         }
-        let ran = call.clone().under(strace).run();
+        let ran = program.run_under(strace);
         Self { ran, calls: parse(&fs::read_to_string(file.path()).unwrap()) }
     }
 
@@ -155,7 +188,7 @@ impl Trace {
 
     /// The calls that change something, in their order. Fails the test for a call of which nobody
     /// has said whether it does.
-    pub fn changes(&self) -> Vec<Call> {
+    pub fn changes(&self) -> Vec<SystemCall> {
         let changes = self.calls.iter().filter(|call| {
             let name = call.name.as_str();
             let writes = ["O_CREAT", "O_WRONLY", "O_RDWR"].iter().any(|f| call.line.contains(f));
@@ -168,20 +201,18 @@ impl Trace {
     }
 }
 
-/// Lines of `strace -f -o`: `<pid> <name>(<arguments>) = <result>`.
-fn parse(text: &str) -> Vec<Call> {
+/// Lines of `strace -o`: `<name>(<arguments>) = <result>`.
+fn parse(text: &str) -> Vec<SystemCall> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut calls = Vec::new();
     for line in text.lines() {
-        let Some((_, line)) = line.split_once(' ') else { continue };
-        let line = line.trim_start();
         let Some((name, _)) = line.split_once('(') else { continue };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             continue;
         }
         let nth = counts.entry(name.to_owned()).or_default();
         *nth += 1;
-        calls.push(Call { name: name.to_owned(), nth: *nth, line: line.to_owned() });
+        calls.push(SystemCall { name: name.to_owned(), nth: *nth, line: line.to_owned() });
     }
     calls
 }

@@ -9,7 +9,7 @@ use kcm_tests::audit::{held_by, holders};
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::stand_in::{Cgroup, StandIn};
-use kcm_tests::strace::{Call, Trace};
+use kcm_tests::strace::{SystemCall, Trace};
 use nix::sys::stat::Mode;
 
 /// A directory with one list, which `holder` holds.
@@ -164,7 +164,7 @@ fn a_record_that_the_disk_does_not_give_back_frees_nothing() {
     let next = StandIn::new("disk-next");
     let call = HookCall::create(conf_dir.path(), &next, "p");
     let file = format!("{}.json", holder.id());
-    let opens = |call: &&Call| call.name == "openat2" && call.line.contains(&file);
+    let opens = |call: &&SystemCall| call.name == "openat2" && call.line.contains(&file);
     let point = Trace::of(&call, &[]).calls.iter().find(opens).unwrap().clone();
     let trace = Trace::of(&call, &[&format!("openat2:error=EIO:when={}", point.nth)]);
     trace.ran.must_refuse(&[&file, "Input/output error"]);

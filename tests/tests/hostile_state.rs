@@ -229,8 +229,9 @@ fn a_container_that_asks_for_nothing_costs_no_look_at_the_configuration() {
         let trace = Trace::of(&create(&conf, input), &[]);
         assert!(trace.ran.succeeded(), "{}", trace.ran.stderr);
         let path = conf.path().to_str().unwrap();
-        let touching =
-            |call: &&kcm_tests::strace::Call| call.name != "execve" && call.line.contains(path);
+        let touching = |call: &&kcm_tests::strace::SystemCall| {
+            call.name != "execve" && call.line.contains(path)
+        };
         assert_eq!(trace.calls.iter().find(touching), None);
         assert!(!conf.path().exists());
     }

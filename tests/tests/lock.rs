@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::crash::Moment;
 use kcm_tests::hook::HookCall;
 use kcm_tests::scenario::Scenario;
 use kcm_tests::stand_in::StandIn;

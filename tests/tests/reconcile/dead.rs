@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::{kill_and_wait, start_time};
-use kcm_tests::stand_in::StandIn;
+use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
 use super::holders::{
-    Process, age_tasks, container, give, holder, new_id, no_pid_is_reused, pids_are_reused, pool,
+    Process, age_tasks, container, give, holder, no_pid_is_reused, pids_are_reused, pool,
     write_tasks,
 };
 

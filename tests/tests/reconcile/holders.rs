@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
-use kcm_tests::isolate::descendants;
 use kcm_tests::machine::{cgroup_file, until};
-use kcm_tests::stand_in::StandIn;
+use kcm_tests::stand_in::{StandIn, new_id};
 
 /// A PID that one test has reused on purpose is not to be that which another has just made free
 /// and which has no record to tell them apart.
@@ -26,12 +24,6 @@ pub(crate) fn pids_are_reused() -> RwLockWriteGuard<'static, ()> {
     PIDS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An id that no other container of this test has: they share a folder of cgroups.
-pub(crate) fn new_id(role: &str) -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    format!("{role}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
 /// A pool `p` of these lists.
 pub(crate) fn pool(lists: &[&str]) -> ConfDir {
     ConfDir::new(&[("p", true, lists)])
@@ -44,19 +36,7 @@ pub(crate) fn container(role: &str) -> StandIn {
 
 /// A container with this program as its init.
 pub(crate) fn in_own_namespaces(role: &str, program: &Command) -> StandIn {
-    let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child", "--mount"]);
-    command.arg(program.get_program()).args(program.get_args());
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    // At the end of its child Debian 12's unshare says that it cannot unblock signal 0.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    let pid = until("a container's init to be executed", || {
-        let init = *descendants(child.id() as i32).first()?;
-        let name = fs::read_to_string(format!("/proc/{init}/comm")).ok()?;
-        (name != "unshare\n").then_some(init)
-    });
-    StandIn::of(&new_id(role), child, pid)
+    StandIn::in_own_namespaces(&new_id(role), program)
 }
 
 /// Has the hook give this container lists of pool `p`, and pin it.

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::start_time;
-use kcm_tests::stand_in::StandIn;
+use kcm_tests::stand_in::{StandIn, new_id};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
-use super::holders::{
-    Process, age_tasks, give, holder, new_id, no_pid_is_reused, pool, write_tasks,
-};
+use super::holders::{Process, age_tasks, give, holder, no_pid_is_reused, pool, write_tasks};
 use super::records::isolate_record;
 
 /// Fails the test unless nothing is reclaimed, and nothing written.

@@ -4,12 +4,12 @@ use std::fs;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::{cgroup_file, cpuset_mount, is_cgroup_v2};
-use kcm_tests::stand_in::{Cgroup, StandIn};
+use kcm_tests::stand_in::{Cgroup, StandIn, new_id};
 
 use super::document::{Entry, document, repaired};
 use super::holders::{
-    Process, allowed_cpus, container, drift, give, in_own_namespaces, new_id, old_holder, pool,
-    taskset, write_old_tasks,
+    Process, allowed_cpus, container, drift, give, in_own_namespaces, old_holder, pool, taskset,
+    write_old_tasks,
 };
 use super::threads;
 use super::traced::traced;

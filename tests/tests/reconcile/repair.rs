@@ -3,11 +3,11 @@
 use std::fs;
 
 use kcm_tests::machine::{cgroup_file, is_cgroup_v2, make_cgroup};
-use kcm_tests::stand_in::StandIn;
+use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::document::{NOTHING, document, must_print, reclaimed, repaired};
 use super::holders::{
-    allowed_cpus, container, drift, give, in_own_namespaces, new_id, old_holder, pool, taskset,
+    allowed_cpus, container, drift, give, in_own_namespaces, old_holder, pool, taskset,
 };
 use super::threads;
 use super::traced::traced;
