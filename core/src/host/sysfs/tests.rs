@@ -32,12 +32,12 @@ fn masks_are_read_as_the_kernel_prints_them() {
 #[test]
 fn a_file_that_is_missing_or_wrong_is_named() {
     for (files, error) in [
-        (&[][..], "cpu/online: entity not found"),
+        (&[][..], "cpu/online: No such file or directory"),
         (&[("cpu/online", "0-x")], "cpu/online: '0-x' is no CPU number"),
-        (&[("cpu/online", "0")], "cpu0/topology/thread_siblings: entity not found"),
+        (&[("cpu/online", "0")], "cpu0/topology/thread_siblings: No such file or directory"),
         (
             &[("cpu/online", "0"), ("cpu/cpu0/topology/core_cpus", "1")],
-            "cpu0/topology/core_siblings: entity not found",
+            "cpu0/topology/core_siblings: No such file or directory",
         ),
         (
             &[("cpu/online", "0"), ("cpu/cpu0/topology/core_cpus", "z")],
