@@ -1,8 +1,10 @@
 //! The subcommands, one a file.
 
+mod completions;
 mod describe;
 mod init;
 mod isolate;
+mod man_pages;
 mod node_report;
 mod reconcile;
 mod rounds;
@@ -43,6 +45,8 @@ enum Command {
     Isolate(isolate::Isolate),
     Reconcile(reconcile::Reconcile),
     NodeReport(node_report::NodeReport),
+    Completions(completions::Completions),
+    ManPages(man_pages::ManPages),
 }
 
 impl Cli {
@@ -62,6 +66,8 @@ impl Cli {
             Command::Isolate(isolate) => isolate.run(),
             Command::Reconcile(reconcile) => reconcile.run(),
             Command::NodeReport(report) => report.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::ManPages(man_pages) => man_pages.run(),
         }
     }
 }
