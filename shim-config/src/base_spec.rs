@@ -1,0 +1,130 @@
+//! The base spec of a containerd runtime handler (`base_runtime_spec`): what containerd makes each
+//! container's spec of, with our hooks in it.
+
+use serde_json::{Map, Value};
+
+use crate::Error;
+use crate::hook::{HookCall, STAGES};
+
+/// Where a spec is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `ctr oci spec`: for `ctr`'s own containers. What it limits, and CRI would not, is left out.
+    Ctr,
+    /// The user's own base spec: all of it is meant.
+    User,
+}
+
+/// Left out of what `ctr oci spec` prints. They would reach every container: CRI sets its own only
+/// where a pod asks for some.
+const OF_CTR_ALONE: [(&str, &str); 3] =
+    [("process", "rlimits"), ("linux", "seccomp"), ("process", "apparmorProfile")];
+
+/// The spec with our hooks, after those that it has; what we do not know stays as it is. Ours are not
+/// added a second time.
+pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String, Error> {
+    let mut spec: Value = serde_json::from_str(spec).map_err(|e| Error::Syntax(e.to_string()))?;
+    if origin == Origin::Ctr {
+        for (section, key) in OF_CTR_ALONE {
+            if let Some(section) = spec.get_mut(section).and_then(Value::as_object_mut) {
+                section.remove(key);
+            }
+        }
+    }
+    let hooks = object(&mut spec, "the spec")?.entry("hooks").or_insert_with(|| Map::new().into());
+    // Go writes an empty one so.
+    if hooks.is_null() {
+        *hooks = Map::new().into();
+    }
+    for stage in STAGES {
+        let hook = serde_json::to_value(call.at(Some(stage))?);
+        let hook = hook.map_err(|e| Error::Hook(e.to_string()))?;
+        let stages =
+            object(hooks, "its hooks")?.entry(stage).or_insert_with(|| Value::Array(Vec::new()));
+        if stages.is_null() {
+            *stages = Value::Array(Vec::new());
+        }
+        let wrong = || Error::Content(format!("its hooks of stage {stage} are no list"));
+        let all = stages.as_array_mut().ok_or_else(wrong)?;
+        all.retain(|other| !is_ours(other));
+        all.push(hook);
+    }
+    let text = serde_json::to_string_pretty(&spec).map_err(|e| Error::Hook(e.to_string()))?;
+    Ok(text + "\n")
+}
+
+/// Whether a hook calls `kcm-hook`, wherever that is installed.
+fn is_ours(hook: &Value) -> bool {
+    hook["path"].as_str().and_then(|path| path.rsplit('/').next()) == Some("kcm-hook")
+}
+
+fn object<'a>(value: &'a mut Value, what: &str) -> Result<&'a mut Map<String, Value>, Error> {
+    value.as_object_mut().ok_or_else(|| Error::Content(format!("{what} is no object")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hook::example;
+    use serde_json::json;
+
+    fn ours(stage: &str) -> Value {
+        json!({
+            "path": "/opt/kcm/kcm-hook", "args": ["kcm-hook", "--conf-dir=/etc/kcm", stage],
+            "env": ["KCM_LOCK_TIMEOUT=10"], "timeout": 20,
+        })
+    }
+
+    fn edited(spec: Value, origin: Origin) -> Value {
+        let text = with_hooks(&spec.to_string(), origin, &example(None)).unwrap();
+        assert_eq!(with_hooks(&text, origin, &example(None)).unwrap(), text, "a second time");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_ctr_prints_loses_its_limits_and_gains_two_hooks() {
+        let spec = json!({
+            "ociVersion": "9.9", "new": {"field": [1]},
+            "process": {"rlimits": [{"type": "RLIMIT_NOFILE"}], "apparmorProfile": "x", "cwd": "/"},
+            "linux": {"seccomp": {}, "namespaces": [{"type": "time"}]},
+        });
+        let expected = json!({
+            "ociVersion": "9.9", "new": {"field": [1]},
+            "process": {"cwd": "/"}, "linux": {"namespaces": [{"type": "time"}]},
+            "hooks": {"createRuntime": [ours("createRuntime")], "poststop": [ours("poststop")]},
+        });
+        assert_eq!(edited(spec, Origin::Ctr), expected);
+    }
+
+    #[test]
+    fn a_users_own_spec_keeps_its_limits_and_its_hooks_which_come_first() {
+        let theirs = json!({"path": "/usr/bin/theirs"});
+        let spec = json!({
+            "process": {"rlimits": [1]}, "linux": {"seccomp": {"a": 1}},
+            "hooks": {"createRuntime": [theirs], "poststart": [theirs], "poststop": null},
+        });
+        let found = edited(spec, Origin::User);
+        assert_eq!(found["hooks"]["createRuntime"], json!([theirs, ours("createRuntime")]));
+        assert_eq!(found["hooks"]["poststop"], json!([ours("poststop")]));
+        assert_eq!(found["hooks"]["poststart"], json!([theirs]));
+        assert_eq!(
+            (&found["process"]["rlimits"], &found["linux"]["seccomp"]["a"]),
+            (&json!([1]), &json!(1))
+        );
+    }
+
+    #[test]
+    fn an_older_installation_of_ours_is_replaced() {
+        let mut older = ours("createRuntime");
+        older["path"] = "/opt/bin/kcm-hook".into();
+        let found = edited(json!({"hooks": {"createRuntime": [older]}}), Origin::User);
+        assert_eq!(found["hooks"]["createRuntime"], json!([ours("createRuntime")]));
+    }
+
+    #[test]
+    fn what_is_no_spec_is_refused() {
+        for text in ["", "[]", "{\"hooks\": 1}", "{\"hooks\": {\"poststop\": {}}}"] {
+            assert!(with_hooks(text, Origin::User, &example(None)).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! containerd's runtime handler `kcm`: the default handler's copy, with a base spec that has our
+//! hooks, and the annotations of pods let through to them.
+//!
+//! containerd 1.x replaces whole tables by what a drop-in has, so that its main file is edited; from
+//! 2.0 on it merges them, and a drop-in that the main file imports has the handler.
+
+use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value, value};
+
+use crate::Error;
+use crate::toml::{find, find_or_make, fresh, parse, strings};
+
+/// The handler's name, as a RuntimeClass names it.
+pub const HANDLER: &str = "kcm";
+
+/// The annotations that are let through (path.Match of Go).
+const ANNOTATIONS: &str = "kcm.intel.com/*";
+
+const BASE_SPEC: &str = "base_runtime_spec";
+const POD_ANNOTATIONS: &str = "pod_annotations";
+
+/// The CRI plugin that has the runtime handlers, by version of the file.
+const PLUGINS: [(i64, &str); 2] =
+    [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")];
+
+/// What a handler is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handlers<'a> {
+    /// The base spec with our hooks.
+    pub base_spec: &'a str,
+    /// Whether the default handler gets it, too: for a default pool.
+    pub default_too: bool,
+}
+
+/// Where the handlers are in a document.
+struct Place {
+    /// `plugins."…".containerd`
+    containerd: [&'static str; 3],
+    default: String,
+}
+
+impl Place {
+    fn of(document: &DocumentMut) -> Result<Self, Error> {
+        let version = document.get("version").map(|version| version.as_integer());
+        let plugin = match version {
+            Some(Some(version)) => PLUGINS.iter().find(|(known, _)| *known == version),
+            _ => None,
+        };
+        let Some((_, plugin)) = plugin else {
+            return Err(Error::Content(
+                "it is of no version that kcm can edit (2 or 3): see `containerd config migrate`"
+                    .into(),
+            ));
+        };
+        let containerd = ["plugins", plugin, "containerd"];
+        let table = find(document, &containerd);
+        let name = table.and_then(|table| table.get("default_runtime_name"));
+        let name = name.and_then(Item::as_str).unwrap_or("runc");
+        if name == HANDLER {
+            return Err(Error::Content(format!(
+                "its default_runtime_name is {HANDLER:?}, the handler that kcm makes: name another \
+                 one, and give --default-pool for containers that name no handler"
+            )));
+        }
+        Ok(Self { containerd, default: name.to_owned() })
+    }
+
+    fn runtimes(&self) -> [&str; 4] {
+        let [plugins, plugin, containerd] = self.containerd;
+        [plugins, plugin, containerd, "runtimes"]
+    }
+
+    /// The default handler as the document has it; else what containerd itself has built in.
+    fn default_handler(&self, document: &DocumentMut) -> Table {
+        let runtimes = find(document, &self.runtimes());
+        let handler = runtimes.and_then(|all| all.get(&self.default)?.as_table_like());
+        handler.map(fresh).unwrap_or_else(|| {
+            let mut built_in = Table::new();
+            built_in.insert("runtime_type", value("io.containerd.runc.v2"));
+            built_in
+        })
+    }
+}
+
+/// The base spec that the default handler has of its own; none where it has none.
+pub fn own_base_spec(config: &str) -> Result<Option<String>, Error> {
+    let document = parse(config)?;
+    let handler = Place::of(&document)?.default_handler(&document);
+    let path = handler.get(BASE_SPEC).and_then(Item::as_str);
+    Ok(path.filter(|path| !path.is_empty()).map(str::to_owned))
+}
+
+/// containerd 1.x's main file with the handler in it; comments and order stay.
+pub fn add(config: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
+    let mut document = parse(config)?;
+    let place = Place::of(&document)?;
+    let original = place.default_handler(&document);
+    let runtimes = find_or_make(&mut document, &place.runtimes())?;
+    // Where the table has other handlers alone, containerd has no built-in one any more.
+    let default = runtimes.entry(&place.default).or_insert(Item::Table(original.clone()));
+    if handlers.default_too {
+        let wrong = || Error::Content(format!("the runtime {} is no table", place.default));
+        hook_up(default.as_table_like_mut().ok_or_else(wrong)?, handlers)?;
+    }
+    let mut ours = original;
+    hook_up(&mut ours, handlers)?;
+    runtimes.insert(HANDLER, Item::Table(ours));
+    Ok(document.to_string())
+}
+
+/// The main file as it was before: without our handler, and with the default handler as it is in
+/// `before`, the file from before the installation, where that is known.
+pub fn remove(config: &str, base_spec: &str, before: Option<&str>) -> Result<String, Error> {
+    let mut document = parse(config)?;
+    let place = Place::of(&document)?;
+    let before = before.map(parse).transpose()?;
+    let before = before.as_ref().and_then(|before| Some((Place::of(before).ok()?, before)));
+    let before = before.map(|(place, document)| place.default_handler(document));
+    if find(&document, &place.runtimes()).is_none() {
+        return Ok(document.to_string());
+    }
+    let runtimes = find_or_make(&mut document, &place.runtimes())?;
+    runtimes.remove(HANDLER);
+    if let Some(default) = runtimes.get_mut(&place.default).and_then(Item::as_table_like_mut)
+        && default.get(BASE_SPEC).and_then(Item::as_str) == Some(base_spec)
+    {
+        let before = |key| before.as_ref()?.get(key)?.as_value().cloned();
+        match before(BASE_SPEC) {
+            Some(path) => set(default, BASE_SPEC, path),
+            None => {
+                default.remove(BASE_SPEC);
+            }
+        }
+        let named = default.get(POD_ANNOTATIONS).and_then(strings).unwrap_or_default();
+        let named: Array = named.into_iter().filter(|name| name != ANNOTATIONS).collect();
+        match before(POD_ANNOTATIONS) {
+            Some(all) => set(default, POD_ANNOTATIONS, all),
+            None if !named.is_empty() => set(default, POD_ANNOTATIONS, named.into()),
+            None => {
+                default.remove(POD_ANNOTATIONS);
+            }
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// containerd 2.x's drop-in with the handler. `config` is the configuration as containerd merges it
+/// (`containerd config dump`) without this file.
+pub fn drop_in(config: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
+    let merged = parse(config)?;
+    let place = Place::of(&merged)?;
+    let default = place.default_handler(&merged);
+    let mut document = DocumentMut::new();
+    document["version"] = merged["version"].clone();
+    let runtimes = find_or_make(&mut document, &place.runtimes())?;
+    let mut hooked = default;
+    hook_up(&mut hooked, handlers)?;
+    if handlers.default_too {
+        runtimes.insert(&place.default, Item::Table(hooked.clone()));
+    }
+    runtimes.insert(HANDLER, Item::Table(hooked));
+    Ok(format!("# Made by kcm install.\n{document}"))
+}
+
+/// The main file with a drop-in among its imports; as it is where it has that, or a glob of all in
+/// the same folder.
+pub fn import(config: &str, drop_in: &str) -> Result<String, Error> {
+    let mut document = parse(config)?;
+    let folder = drop_in.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let imports = document.get("imports");
+    let wrong = || Error::Content("its imports are no list of strings".into());
+    let named = imports.map(|item| strings(item).ok_or_else(wrong)).transpose()?;
+    let all_of_it = format!("{folder}/*.toml");
+    if named.iter().flatten().any(|name| *name == drop_in || *name == all_of_it) {
+        return Ok(config.to_owned());
+    }
+    match document.get_mut("imports").and_then(Item::as_array_mut) {
+        Some(imports) => imports.push(drop_in),
+        None => {
+            document.insert("imports", value(Array::from_iter([drop_in])));
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// The main file without that import.
+pub fn remove_import(config: &str, drop_in: &str) -> Result<String, Error> {
+    let mut document = parse(config)?;
+    if let Some(imports) = document.get_mut("imports").and_then(Item::as_array_mut) {
+        imports.retain(|name| name.as_str() != Some(drop_in));
+        if imports.is_empty() {
+            document.remove("imports");
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// Gives a handler the base spec, and lets our annotations through beside those that it has.
+fn hook_up(handler: &mut dyn TableLike, handlers: &Handlers<'_>) -> Result<(), Error> {
+    set(handler, BASE_SPEC, handlers.base_spec.into());
+    let wrong = || Error::Content(format!("{POD_ANNOTATIONS} is no list of strings"));
+    let named = handler.get(POD_ANNOTATIONS).map(|item| strings(item).ok_or_else(wrong));
+    let mut named = named.transpose()?.unwrap_or_default();
+    if !named.iter().any(|name| name == ANNOTATIONS) {
+        named.push(ANNOTATIONS.to_owned());
+        set(handler, POD_ANNOTATIONS, Array::from_iter(named).into());
+    }
+    Ok(())
+}
+
+/// Gives a key a value, with the blanks and comments around it as they are.
+fn set(table: &mut dyn TableLike, key: &str, mut new: Value) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        None => {
+            table.insert(key, Item::Value(new));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
