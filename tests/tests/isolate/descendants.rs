@@ -130,10 +130,11 @@ fn a_command_has_no_descriptors_but_its_callers_and_the_one_that_holds_the_list(
     let conf_dir = one_list();
     let open_files = |isolate: &Running| {
         let child = isolate.process(0);
-        is_executed(&child);
+        until("a command to stop", || child.status("State").starts_with('T').then_some(()));
         child.open_files()
     };
-    let script = "echo $$; exec sleep 600";
+    // A program that is being loaded has its libraries open; this one has been.
+    let script = "echo $$; kill -STOP $$";
     // Whoever started this test may have left it some.
     let alone = Isolate::of(["/bin/sh", "-c", script]).start();
     let callers = open_files(&alone).len();
