@@ -6,8 +6,8 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value, value};
 
-use crate::Error;
 use crate::toml::{find, find_or_make, fresh, parse, strings};
+use crate::{Error, MADE_BY};
 
 /// The handler's name, as a RuntimeClass names it.
 pub const HANDLER: &str = "kcm";
@@ -158,7 +158,7 @@ pub fn drop_in(config: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
         runtimes.insert(&place.default, Item::Table(hooked.clone()));
     }
     runtimes.insert(HANDLER, Item::Table(hooked));
-    Ok(format!("# Made by kcm install.\n{document}"))
+    Ok(format!("{MADE_BY}{document}"))
 }
 
 /// The main file with a drop-in among its imports; as it is where it has that, or a glob of all in
@@ -166,11 +166,8 @@ pub fn drop_in(config: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
 pub fn import(config: &str, drop_in: &str) -> Result<String, Error> {
     let mut document = parse(config)?;
     let folder = drop_in.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let imports = document.get("imports");
-    let wrong = || Error::Content("its imports are no list of strings".into());
-    let named = imports.map(|item| strings(item).ok_or_else(wrong)).transpose()?;
     let all_of_it = format!("{folder}/*.toml");
-    if named.iter().flatten().any(|name| *name == drop_in || *name == all_of_it) {
+    if imports(config)?.iter().any(|name| *name == drop_in || *name == all_of_it) {
         return Ok(config.to_owned());
     }
     match document.get_mut("imports").and_then(Item::as_array_mut) {
@@ -180,6 +177,30 @@ pub fn import(config: &str, drop_in: &str) -> Result<String, Error> {
         }
     }
     Ok(document.to_string())
+}
+
+/// What a main file imports.
+pub fn imports(config: &str) -> Result<Vec<String>, Error> {
+    let document = parse(config)?;
+    let wrong = || Error::Content("its imports are no list of strings".into());
+    document.get("imports").map_or(Ok(Vec::new()), |item| strings(item).ok_or_else(wrong))
+}
+
+/// The main file with these imports instead of its own.
+pub fn with_imports(config: &str, imports: &[String]) -> Result<String, Error> {
+    let mut document = parse(config)?;
+    document.insert("imports", value(Array::from_iter(imports)));
+    Ok(document.to_string())
+}
+
+/// Whether a merged configuration has our handler with this base spec, and the default one.
+pub fn has_handler(config: &str, base_spec: &str) -> Result<bool, Error> {
+    let document = parse(config)?;
+    let place = Place::of(&document)?;
+    let runtimes = find(&document, &place.runtimes());
+    let handler = |name| runtimes.and_then(|all| all.get(name)?.as_table_like());
+    let named = handler(HANDLER).and_then(|handler| handler.get(BASE_SPEC)?.as_str());
+    Ok(named == Some(base_spec) && handler(&place.default).is_some())
 }
 
 /// The main file without that import.

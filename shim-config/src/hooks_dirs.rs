@@ -1,7 +1,7 @@
 //! Where CRI-O and podman look for hooks: a list in their own configuration, of which the last file
 //! that has one decides.
 
-use crate::{Error, toml};
+use crate::{Error, MADE_BY, toml};
 
 /// Who looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn crio_drop_in(dirs: &[&str]) -> String {
     if let Some(crio) = document["crio"].as_table_mut() {
         crio.set_implicit(true);
     }
-    format!("# Made by kcm install.\n{document}")
+    format!("{MADE_BY}{document}")
 }
 
 #[cfg(test)]

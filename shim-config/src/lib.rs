@@ -11,6 +11,9 @@ pub mod hooks_d;
 pub mod hooks_dirs;
 mod toml;
 
+/// The first line of a TOML file that is ours alone.
+pub const MADE_BY: &str = "# Made by kcm install.\n";
+
 /// Why something cannot be rendered or edited. What was given stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

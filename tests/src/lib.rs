@@ -11,6 +11,7 @@ pub mod isolate;
 pub mod kcm;
 pub mod machine;
 pub mod mount;
+pub mod node;
 pub mod programs;
 pub mod runtime;
 pub mod scenario;

@@ -20,18 +20,18 @@ fn allowed_cpus(container: &Container<'_>) -> String {
     line.unwrap().trim().to_owned()
 }
 
-/// Has the runtime give a container other CPUs. Whether it has: crun with systemd changes nothing,
-/// and there is nothing to repair.
+/// Has the runtime give a container other CPUs. Whether it has: crun with systemd changes the scope
+/// alone, within which the container's own cgroup may keep its CPUs; then nothing is to be repaired.
 fn update(scene: &Scene, container: &Container<'_>, cpus: &str) -> bool {
     let before = effective_cpus(&container.cgroup).to_string();
     container.update(&["--cpuset-cpus", cpus]);
     let after = effective_cpus(&container.cgroup).to_string();
-    let changes = scene.runtime.to_string() != "crun --systemd-cgroup";
-    assert_eq!(after, if changes { cpus } else { &before });
-    if !changes {
+    if scene.runtime.to_string() == "crun --systemd-cgroup" && after == before {
         assert_eq!(printed(&scene.conf, &["--repair"]), mismatched(&[]));
+        return false;
     }
-    changes
+    assert_eq!(after, cpus);
+    true
 }
 
 /// Nothing reclaimed, and these mismatched.

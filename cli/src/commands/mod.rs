@@ -3,11 +3,13 @@
 mod completions;
 mod describe;
 mod init;
+mod install;
 mod isolate;
 mod man_pages;
 mod node_report;
 mod reconcile;
 mod rounds;
+mod uninstall;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ enum Command {
     Isolate(isolate::Isolate),
     Reconcile(reconcile::Reconcile),
     NodeReport(node_report::NodeReport),
+    Install(install::Install),
+    Uninstall(uninstall::Uninstall),
     Completions(completions::Completions),
     ManPages(man_pages::ManPages),
 }
@@ -66,6 +70,8 @@ impl Cli {
             Command::Isolate(isolate) => isolate.run(),
             Command::Reconcile(reconcile) => reconcile.run(),
             Command::NodeReport(report) => report.run(),
+            Command::Install(install) => install.run(),
+            Command::Uninstall(uninstall) => uninstall.run(),
             Command::Completions(completions) => completions.run(),
             Command::ManPages(man_pages) => man_pages.run(),
         }

@@ -1,3 +1,4 @@
 //! Results, on standard output.
 
+pub(crate) mod diff;
 pub(crate) mod json;

@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod alarm;
 pub mod cgroup;
 pub mod child;
+pub mod files;
 pub mod procfs;
 pub mod scope;
 pub mod stop;

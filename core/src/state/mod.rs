@@ -61,6 +61,20 @@ impl ConfDir {
         result
     }
 
+    /// Locks the directory, and removes it with all that is in it, unless `may_go` objects.
+    pub fn remove<E: From<Error>>(
+        &self,
+        may_go: impl FnOnce(&Contents) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (dir, lock) = lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit)?;
+        may_go(&Contents::new(dir)?)?;
+        #[allow(clippy::disallowed_methods)] // this is where file access belongs
+        let removed = std::fs::remove_dir_all(&self.path);
+        drop(lock);
+        removed
+            .map_err(|cause| Error::Io { action: "remove", path: self.path.clone(), cause }.into())
+    }
+
     /// Lets `look` read the directory, under a shared lock where this process may have it; a
     /// notice where it may not (an ordinary user, a read-only mount), since then a change may be
     /// seen half done.

@@ -1,0 +1,114 @@
+//! `kcm uninstall`: what `kcm install` has done, undone.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use kcm_core::host::files::Wanted;
+use kcm_core::state::{ConfDir, Contents, LockTimeout};
+
+use super::ConfDirFlag;
+use super::install::Place;
+use crate::logging;
+use crate::machine::Machine;
+
+/// Takes kcm out of container engines, and removes its programs
+///
+/// First the engines' configuration, as it was before, then the programs. The configuration directory
+/// stays, but with --purge, which is refused while anything alive holds a CPU list.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kcm uninstall --runtime=containerd --restart
+  kcm uninstall --runtime=podman --purge")]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    conf_dir: ConfDirFlag,
+
+    /// Remove the configuration directory, too
+    #[arg(long)]
+    purge: bool,
+}
+
+impl Uninstall {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.place.check()?;
+        self.place.enter_root()?;
+        let mut files = Vec::new();
+        let mut restarts = Vec::new();
+        for engine in self.place.engines() {
+            let wiring = engine.uninstall()?;
+            files.extend(wiring.files);
+            restarts.push((engine, wiring.restart_for));
+        }
+        if self.purge {
+            // Before anything is taken away.
+            self.nobody_may_hold_anything()?;
+        }
+        // First, since an engine whose hook is missing starts no container that asks for it, or, as
+        // podman does, starts it unpinned.
+        let mut has_changed = self.place.make(files, &restarts)?;
+        let programs = [self.place.hook(), self.place.kcm()].map(Wanted::none);
+        has_changed |= self.place.make(programs.to_vec(), &[])?;
+        self.place.tidy();
+        if self.purge {
+            self.remove_conf_dir()?;
+        }
+        if !has_changed {
+            log::info!("Nothing to change.");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Uninstall {
+    /// What the dead hold is given back first.
+    fn nobody_may_hold_anything(&self) -> anyhow::Result<()> {
+        let path = &self.conf_dir.conf_dir;
+        if !path.exists() {
+            return Ok(());
+        }
+        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
+        let mut notices = Vec::new();
+        let reconciled = Machine::from_environment().node(conf)?.reconcile(&mut notices);
+        logging::notices(notices);
+        reconciled.with_context(|| format!("cannot tell who uses {}", path.display()))?;
+        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
+        let (_, notice) = conf.read(|contents| is_unused(path, contents))?;
+        logging::notices(notice);
+        Ok(())
+    }
+
+    fn remove_conf_dir(&self) -> anyhow::Result<()> {
+        let path = &self.conf_dir.conf_dir;
+        if self.place.is_dry_run() || !path.exists() {
+            return Ok(());
+        }
+        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
+        conf.remove(|contents| is_unused(path, contents))?;
+        log::info!("Removed {}.", path.display());
+        Ok(())
+    }
+}
+
+/// Fails if any CPU list has a task: after a reconcile, one that lives, or that cannot be judged.
+fn is_unused(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+    for name in contents.pool_names()? {
+        for list in contents.pool(&name)?.pool.lists {
+            let tasks = contents.tasks(&name, list.name.as_str())?;
+            let pids = tasks.map(|(pids, _)| pids).unwrap_or_default();
+            let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+            ensure!(
+                pids.is_empty(),
+                "{} stays: CPU list {list} of pool {name} is held by process {}; end that first",
+                path.display(),
+                pids.join(", "),
+                list = list.name,
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! containerd: a runtime handler `kcm`, with a base spec that has our hooks. Up to 1.x in the main
+//! file, from 2.0 on in a drop-in.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use kcm_core::host::files::{self, Wanted};
+use kcm_shim_config::base_spec::{self, Origin};
+use kcm_shim_config::containerd::{self as toml, HANDLER, Handlers};
+use kcm_shim_config::hook::HookCall;
+
+use super::{Wiring, run};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const BACKUP: &str = "/etc/containerd/config.toml.kcm-backup";
+const DROP_IN: &str = "/etc/containerd/conf.d/50-kcm.toml";
+pub(super) const BASE_SPEC: &str = "/etc/containerd/kcm-base-spec.json";
+
+/// A main file where there was none.
+const NEW_V2: &str = "version = 2\n";
+const NEW_V3: &str = "version = 3\n";
+
+pub(super) fn install(call: &HookCall) -> anyhow::Result<Wiring> {
+    let handlers = Handlers { base_spec: BASE_SPEC, default_too: call.default_pool.is_some() };
+    let (major, version) = version()?;
+    let config = Config::read()?;
+    let mut files = Vec::new();
+    let (merged, main) = if major >= 2 {
+        let before = config.without_import()?;
+        let merged = dump(&without_drop_in(&before)?)?;
+        let drop_in = toml::drop_in(&merged, &handlers).context(CONFIG)?;
+        files.push(Wanted::file(DROP_IN, drop_in, Some(0o644)));
+        (merged, toml::import(&before, DROP_IN).context(CONFIG)?)
+    } else {
+        let before = config.without_handler()?;
+        let edited = toml::add(&before, &handlers).context(CONFIG)?;
+        check(&without_drop_in(&edited)?, &version)?;
+        (before, edited)
+    };
+    files.insert(0, base_spec(&merged, call)?);
+    files.extend(config.backup(&main));
+    files.push(Wanted::file(CONFIG, main, None));
+    Ok(Wiring { files, restart_for: vec![CONFIG.into(), DROP_IN.into(), BASE_SPEC.into()] })
+}
+
+pub(super) fn uninstall() -> anyhow::Result<Wiring> {
+    let config = Config::read()?;
+    let mut main = config.removed()?;
+    main.extend([Wanted::none(DROP_IN), Wanted::none(BASE_SPEC), Wanted::none(BACKUP)]);
+    Ok(Wiring { files: main, restart_for: vec![CONFIG.into(), DROP_IN.into()] })
+}
+
+/// The main file as it is, and as it was before kcm changed it.
+struct Config {
+    now: Option<String>,
+    backup: Option<String>,
+}
+
+impl Config {
+    fn read() -> anyhow::Result<Self> {
+        let [now, backup] = [CONFIG, BACKUP].map(|path| files::read_text(Path::new(path)));
+        Ok(Self { now: now?, backup: backup? })
+    }
+
+    /// What it was before kcm changed it, if what kcm made of that is what it is now.
+    fn untouched(&self) -> Option<Before<'_>> {
+        let now = self.now.as_deref()?;
+        let is_made_of = |before: &Before<'_>| {
+            let with = |default_too| Handlers { base_spec: BASE_SPEC, default_too };
+            let edited = |default_too| toml::add(&before.text(NEW_V2), &with(default_too));
+            let main = before.text(NEW_V3);
+            let imported = toml::import(&main, DROP_IN).ok().filter(|made| *made != main);
+            [edited(false), edited(true)].into_iter().flatten().chain(imported).any(|it| it == now)
+        };
+        let backup = self.backup.as_deref().map(Before::File);
+        backup.into_iter().chain([Before::Nothing]).find(is_made_of)
+    }
+
+    /// The main file to put the handler into.
+    fn without_handler(&self) -> anyhow::Result<String> {
+        match (&self.now, self.untouched()) {
+            (_, Some(before)) => Ok(before.text(NEW_V2)),
+            (Some(now), None) if !is_blank(now) => {
+                let text = toml::remove(now, BASE_SPEC, self.backup.as_deref());
+                text.context(CONFIG)
+            }
+            (now, None) => Ok(Before::of(now.as_deref()).text(NEW_V2)),
+        }
+    }
+
+    /// The main file to have import the drop-in.
+    fn without_import(&self) -> anyhow::Result<String> {
+        match (&self.now, self.untouched()) {
+            (_, Some(before)) => Ok(before.text(NEW_V3)),
+            (Some(now), None) if !is_blank(now) => {
+                toml::remove_import(now, DROP_IN).context(CONFIG)
+            }
+            (now, None) => Ok(Before::of(now.as_deref()).text(NEW_V3)),
+        }
+    }
+
+    /// A copy of the user's own file, where it is about to be changed for the first time.
+    fn backup(&self, new: &str) -> Option<Wanted> {
+        let now = self.now.as_deref().filter(|now| *now != new && self.untouched().is_none())?;
+        // With our handler in it, it is none of the user's own.
+        let is_ours = now.contains(BASE_SPEC) || now.contains(DROP_IN);
+        (!is_ours || self.backup.is_none()).then(|| Wanted::file(BACKUP, now, Some(0o600)))
+    }
+
+    /// The main file without us; no file where there was none.
+    fn removed(&self) -> anyhow::Result<Vec<Wanted>> {
+        let Some(now) = &self.now else { return Ok(Vec::new()) };
+        let before = match self.untouched() {
+            Some(Before::File(before)) => before.to_owned(),
+            Some(Before::Nothing) => return Ok(vec![Wanted::none(CONFIG)]),
+            None if !(now.contains(BASE_SPEC) || now.contains(DROP_IN)) => return Ok(Vec::new()),
+            None => {
+                let text = toml::remove(now, BASE_SPEC, self.backup.as_deref()).context(CONFIG)?;
+                toml::remove_import(&text, DROP_IN).context(CONFIG)?
+            }
+        };
+        Ok(vec![Wanted::file(CONFIG, before, None)])
+    }
+}
+
+/// What was there before kcm.
+#[derive(Clone, Copy)]
+enum Before<'a> {
+    Nothing,
+    File(&'a str),
+}
+
+impl<'a> Before<'a> {
+    fn of(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Nothing, Self::File)
+    }
+
+    /// A main file that can be edited: one that says nothing is given the version.
+    fn text(self, new: &str) -> String {
+        match self {
+            Self::Nothing => new.to_owned(),
+            Self::File(text) if is_blank(text) => format!("{new}{text}"),
+            Self::File(text) => text.to_owned(),
+        }
+    }
+}
+
+/// Whether a file has nothing but blanks and comments.
+fn is_blank(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// The base spec: the default handler's own, or what containerd makes specs of otherwise.
+fn base_spec(config: &str, call: &HookCall) -> anyhow::Result<Wanted> {
+    let own = toml::own_base_spec(config).context(CONFIG)?;
+    let (spec, origin) = match &own {
+        Some(path) => {
+            let spec = files::read_text(Path::new(path))?;
+            (
+                spec.with_context(|| format!("{CONFIG} names {path}, which is not there"))?,
+                Origin::User,
+            )
+        }
+        None => (run("ctr", &["oci", "spec"])?, Origin::Ctr),
+    };
+    let from = own.as_deref().unwrap_or("ctr oci spec");
+    let spec = base_spec::with_hooks(&spec, origin, call).with_context(|| from.to_owned())?;
+    // A hook in it runs as root: nobody else may write it, or need read it.
+    Ok(Wanted::file(BASE_SPEC, spec, Some(0o600)))
+}
+
+/// The major version of containerd, and all of it.
+fn version() -> anyhow::Result<(u32, String)> {
+    let said = run("containerd", &["--version"])?;
+    let words = said.split_whitespace().map(|word| word.trim_start_matches('v'));
+    let major = |word: &str| word.split_once('.')?.0.parse().ok();
+    let found = words.into_iter().find_map(|word| Some((major(word)?, word.to_owned())));
+    found.with_context(|| {
+        format!("containerd --version says {:?}: which version is that?", said.trim())
+    })
+}
+
+/// The configuration as containerd merges it from this main file and all that it imports.
+fn dump(main: &str) -> anyhow::Result<String> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let path = folder.path().join("config.toml");
+    let wanted = Wanted::file(&path, main, Some(0o600));
+    files::apply(&files::changes(vec![wanted])?)?;
+    run("containerd", &["--config".as_ref(), path.as_os_str(), "config".as_ref(), "dump".as_ref()])
+}
+
+/// Fails unless containerd reads the edited file as it is meant.
+fn check(edited: &str, version: &str) -> anyhow::Result<()> {
+    let dumped = dump(edited).context("containerd does not take the edited configuration")?;
+    let has = toml::has_handler(&dumped, BASE_SPEC)?;
+    ensure!(
+        has,
+        "containerd {version} does not see the handler {HANDLER} in the edited configuration: a file \
+         that it imports replaces the CRI plugin's settings; move those into {CONFIG}"
+    );
+    Ok(())
+}
+
+/// A main file that imports all that it did but our drop-in, by absolute paths, for a copy of it
+/// elsewhere.
+fn without_drop_in(main: &str) -> anyhow::Result<String> {
+    let mut imports: Vec<PathBuf> = Vec::new();
+    for pattern in toml::imports(main).context(CONFIG)? {
+        let pattern = Path::new("/etc/containerd").join(pattern);
+        let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match (name.strip_prefix('*'), pattern.parent()) {
+            (Some(suffix), Some(folder)) if !suffix.contains(['*', '?', '[']) => {
+                imports.extend(files::with_suffix(folder, suffix)?);
+            }
+            _ if name.contains(['*', '?', '[']) => {
+                bail!("{CONFIG} imports {}: a pattern that kcm does not know", pattern.display())
+            }
+            _ => imports.push(pattern),
+        }
+    }
+    imports.retain(|path| path != Path::new(DROP_IN));
+    let imports: Vec<String> = imports.iter().map(|path| path.display().to_string()).collect();
+    Ok(toml::with_imports(main, &imports)?)
+}
