@@ -12,13 +12,19 @@ pub enum Reader {
     Podman,
 }
 
+impl Reader {
+    fn table(self) -> &'static [&'static str] {
+        match self {
+            Self::Crio => &["crio", "runtime"],
+            Self::Podman => &["engine"],
+        }
+    }
+}
+
 /// The directories that one configuration file names; none where it names none.
 pub fn named(reader: Reader, config: &str) -> Result<Option<Vec<String>>, Error> {
     let document = toml::parse(config)?;
-    let path: &[&str] = match reader {
-        Reader::Crio => &["crio", "runtime"],
-        Reader::Podman => &["engine"],
-    };
+    let path = reader.table();
     let Some(dirs) = toml::find(&document, path).and_then(|table| table.get("hooks_dir")) else {
         return Ok(None);
     };
@@ -26,17 +32,10 @@ pub fn named(reader: Reader, config: &str) -> Result<Option<Vec<String>>, Error>
     toml::strings(dirs).ok_or_else(wrong).map(Some)
 }
 
-/// A file that has CRI-O look in these directories, the last one winning.
-pub fn crio_drop_in(dirs: &[&str]) -> String {
-    let mut document = toml_edit::DocumentMut::new();
-    document["crio"] = toml_edit::table();
-    document["crio"]["runtime"] = toml_edit::table();
-    document["crio"]["runtime"]["hooks_dir"] =
-        toml_edit::value(dirs.iter().copied().collect::<toml_edit::Array>());
-    if let Some(crio) = document["crio"].as_table_mut() {
-        crio.set_implicit(true);
-    }
-    format!("{MADE_BY}{document}")
+/// A file that has an engine look into these directories, the last one winning.
+pub fn drop_in(reader: Reader, dirs: &[&str]) -> String {
+    let dirs: toml_edit::Array = dirs.iter().copied().collect();
+    format!("{MADE_BY}[{}]\nhooks_dir = {dirs}\n", reader.table().join("."))
 }
 
 #[cfg(test)]
@@ -56,8 +55,8 @@ mod tests {
     }
 
     #[test]
-    fn the_drop_in_names_them_to_crio() {
-        let text = crio_drop_in(&["/usr/share/x", "/etc/x"]);
+    fn the_drop_in_names_them() {
+        let text = drop_in(Reader::Crio, &["/usr/share/x", "/etc/x"]);
         let expected =
             "# Made by kcm install.\n[crio.runtime]\nhooks_dir = [\"/usr/share/x\", \"/etc/x\"]\n";
         assert_eq!(text, expected);

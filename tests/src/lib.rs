@@ -9,6 +9,7 @@ pub mod crash;
 pub mod hook;
 pub mod isolate;
 pub mod kcm;
+pub mod log;
 pub mod machine;
 pub mod mount;
 pub mod node;

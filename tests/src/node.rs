@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use crate::kcm::{Outcome, kcm, run};
+use crate::log::Log;
+use crate::machine::private_view;
 
 /// Folders of which the node has a copy, seen by one thread and what that starts.
 const COPIED: [&str; 2] = ["/etc", "/usr/share/containers"];
@@ -33,6 +34,8 @@ const WATCHED: [&str; 7] = [
 #[derive(Debug)]
 pub struct Node {
     folder: TempDir,
+    /// Its system log.
+    pub log: Log,
 }
 
 /// A file's content and permissions.
@@ -49,9 +52,9 @@ pub fn on_a_node(play: impl Fn(&Node) + Sync) {
 impl Node {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+        let log = Log::listen(&folder.path().join("log"));
+        private_view(folder.path(), &folder.path().join("log"));
         let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
         let own = |path: &str| folder.path().join(path.replace('/', "-"));
         for path in COPIED.iter().filter(|path| Path::new(path).exists()) {
             let copied = Command::new("cp").arg("-a").arg(path).arg(own(path)).status().unwrap();
@@ -61,7 +64,7 @@ impl Node {
         for path in COPIED.iter().chain(&EMPTY).filter(|path| Path::new(path).exists()) {
             mount(Some(&own(path)), *path, nothing, MsFlags::MS_BIND, nothing).unwrap();
         }
-        Self { folder }
+        Self { folder, log }
     }
 
     /// A folder for temporary files.
@@ -78,6 +81,16 @@ impl Node {
     pub fn write(&self, path: &str, content: &str) {
         fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// Makes `/etc/kcm` with pools as (name, exclusive, CPU list).
+    pub fn make_pools(&self, pools: &[(&str, bool, &str)]) {
+        for (pool, exclusive, list) in pools {
+            let exclusive = if *exclusive { "1" } else { "0" };
+            self.write(&format!("/etc/kcm/pools/{pool}/exclusive"), exclusive);
+            self.write(&format!("/etc/kcm/pools/{pool}/{list}/tasks"), "");
+        }
+        self.write("/etc/kcm/lock", "");
     }
 
     /// A file's text.

@@ -1,17 +1,16 @@
 //! Real runtimes, and scenes: one test run with one of them.
 
 use std::fmt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
 use crate::bundle::make_rootfs;
 use crate::conf_dir::ConfDir;
 use crate::container::Builder;
+use crate::log::Log;
 use crate::machine::{self, Guest};
 
 /// A runtime with the way in which it makes cgroups.
@@ -165,12 +164,12 @@ impl Scene {
 
     /// What was logged so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        self.log.text()
     }
 
     /// Waits until this was logged.
     pub fn logged(&self, text: &str) {
-        machine::until(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
+        self.log.has(text);
     }
 }
 
@@ -187,29 +186,4 @@ impl Drop for Scene {
 pub fn systemctl(args: &[&str]) {
     let output = Command::new("systemctl").args(args).output().unwrap();
     assert!(output.status.success(), "systemctl {args:?}: {output:?}");
-}
-
-/// The test's own syslog.
-#[derive(Debug)]
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Log {
-    fn listen(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (mut buffer, log) = ([0; 64 << 10], Arc::downgrade(&lines));
-        socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-        std::thread::spawn(move || {
-            loop {
-                let read = socket.recv(&mut buffer);
-                let Some(log) = log.upgrade() else { return };
-                if let Ok(length) = read {
-                    log.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into());
-                }
-            }
-        });
-        Self { lines }
-    }
 }

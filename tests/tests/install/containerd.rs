@@ -241,7 +241,7 @@ fn a_dry_run_prints_what_would_change_and_changes_nothing() {
             "--- /dev/null\n+++ /etc/containerd/kcm-base-spec.json\n@@ -0,0 +1,",
             "--- /etc/containerd/config.toml\n+++ /etc/containerd/config.toml\n@@ -",
             "+[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kcm]\n",
-            "--- /dev/null\n+++ /etc/containers/oci/hooks.d/50-kcm.json\n",
+            "--- /dev/null\n+++ /usr/share/containers/oci/hooks.d/50-kcm.json\n",
         ] {
             assert!(out.contains(part), "{part:?} is not in {out}");
         }

@@ -5,8 +5,10 @@ use kcm_tests::node::{Node, on_a_node};
 
 use super::{changed, error};
 
-const FILE: &str = "/etc/containers/oci/hooks.d/50-kcm.json";
-const PACKAGES_FILE: &str = "/usr/share/containers/oci/hooks.d/50-kcm.json";
+/// Where podman and CRI-O look if nothing is configured.
+const FILE: &str = "/usr/share/containers/oci/hooks.d/50-kcm.json";
+/// Where they are told to look if that cannot be written.
+const ETC_FILE: &str = "/etc/containers/oci/hooks.d/50-kcm.json";
 const PROGRAMS: [&str; 2] = ["/opt/bin/kcm", "/opt/kcm/kcm-hook"];
 
 const HOOK: &str = r#"{
@@ -57,12 +59,23 @@ fn must_change(node: &Node, runtime: &str, files: &[&str]) {
 }
 
 #[test]
-fn podman_gets_a_file_in_the_administrators_folder() {
+fn an_engine_gets_a_file_where_it_looks_by_itself() {
     on_a_node(|node| {
         node.kcm(&["install", "--runtime=podman"]).succeeded();
         assert_eq!(node.read(FILE), HOOK);
         node.kcm(&["uninstall", "--runtime=podman"]).succeeded();
         must_change(node, "podman", &[FILE]);
+
+        let before = node.files();
+        let refused = error(&node.kcm(&["install", "--runtime=crio"]));
+        assert!(refused.contains("crio is not installed"), "{refused}");
+        assert_eq!(changed(&before, node), [""; 0]);
+        node.pretend_program("crio");
+        must_change(node, "crio", &[FILE]);
+        // The same file serves both.
+        node.kcm(&["install", "--runtime=podman"]).succeeded();
+        let again = node.kcm(&["install", "--runtime=podman", "--runtime=crio"]).succeeded();
+        assert!(again.err.contains("Nothing to change"), "{again:?}");
     });
 }
 
@@ -82,53 +95,45 @@ fn the_file_says_what_was_asked_for() {
 }
 
 #[test]
-fn podman_gets_it_where_its_own_configuration_has_it_look() {
+fn an_engine_gets_it_where_its_own_configuration_has_it_look() {
     on_a_node(|node| {
-        let conf = "/etc/containers/containers.conf";
-        node.write(conf, "[engine]\nhooks_dir = [\"/opt/x\", \"/opt/hooks\"]\n");
-        must_change(node, "podman", &["/opt/hooks/50-kcm.json"]);
-        node.write(
-            "/etc/containers/containers.conf.d/9.conf",
-            "[engine]\nhooks_dir=[\"/opt/y\"]\n",
-        );
-        must_change(node, "podman", &["/opt/y/50-kcm.json"]);
-        let both = "[engine]\nhooks_dir = [\"/etc/containers/oci/hooks.d\", \"/opt/z\"]\n";
-        node.write("/etc/containers/containers.conf.d/9.conf", both);
-        must_change(node, "podman", &[FILE]);
-        for (text, part) in [("[engine]\nhooks_dir = []\n", "no hooks_dir"), ("[engine", "9.conf")]
-        {
-            node.write("/etc/containers/containers.conf.d/9.conf", text);
+        node.pretend_program("crio");
+        for (runtime, table, main, drop_in) in [
+            ("podman", "engine", "/etc/containers/containers.conf", "containers.conf.d"),
+            ("crio", "crio.runtime", "/etc/crio/crio.conf", "crio.conf.d"),
+        ] {
+            let drop_in = format!("{}/{drop_in}/90-ours.conf", main.rsplit_once('/').unwrap().0);
+            node.write(main, &format!("[{table}]\nhooks_dir = [\"/opt/x\", \"/opt/hooks\"]\n"));
+            must_change(node, runtime, &["/opt/hooks/50-kcm.json"]);
+            node.write(&drop_in, &format!("[{table}]\nhooks_dir=[\"/opt/y\"] # ours\n"));
+            must_change(node, runtime, &["/opt/y/50-kcm.json"]);
+            node.write(&drop_in, &format!("[{table}\n"));
             let before = node.files();
-            let refused = error(&node.kcm(&["install", "--runtime=podman"]));
-            assert!(refused.contains(part), "{refused}");
+            let refused = error(&node.kcm(&["install", &format!("--runtime={runtime}")]));
+            assert!(refused.contains("90-ours.conf"), "{refused}");
             assert_eq!(changed(&before, node), [""; 0]);
         }
     });
 }
 
 #[test]
-fn crio_gets_it_where_it_looks_and_where_that_is_read_only_it_is_told_to_look_elsewhere() {
+fn an_engine_that_looks_where_nothing_can_be_written_is_told_to_look_elsewhere() {
     on_a_node(|node| {
-        let before = node.files();
-        let refused = error(&node.kcm(&["install", "--runtime=crio"]));
-        assert!(refused.contains("crio is not installed"), "{refused}");
-        assert_eq!(changed(&before, node), [""; 0]);
-
         node.pretend_program("crio");
-        std::fs::create_dir_all("/usr/share/containers/oci/hooks.d").unwrap();
-        must_change(node, "crio", &[PACKAGES_FILE]);
-        node.write("/etc/crio/crio.conf", "[crio.runtime]\nhooks_dir = [\"/opt/hooks\"]\n");
-        must_change(node, "crio", &["/opt/hooks/50-kcm.json"]);
-
-        std::fs::remove_file("/etc/crio/crio.conf").unwrap();
         let _read_only = Mount::read_only("/usr/share/containers".as_ref());
-        let drop_in = "/etc/crio/crio.conf.d/50-kcm.conf";
-        must_change(node, "crio", &[FILE, drop_in]);
-        let outcome = node.kcm(&["install", "--runtime=crio"]).succeeded();
-        assert!(outcome.err.contains("systemctl restart crio"), "{outcome:?}");
-        let dirs = "[\"/usr/share/containers/oci/hooks.d\", \"/etc/containers/oci/hooks.d\"]";
-        let expected = format!("# Made by kcm install.\n[crio.runtime]\nhooks_dir = {dirs}\n");
-        assert_eq!((node.read(drop_in), node.read(FILE)), (expected, HOOK.to_owned()));
+        for (runtime, table, drop_in) in [
+            ("podman", "engine", "/etc/containers/containers.conf.d/50-kcm.conf"),
+            ("crio", "crio.runtime", "/etc/crio/crio.conf.d/50-kcm.conf"),
+        ] {
+            must_change(node, runtime, &[ETC_FILE, drop_in]);
+            let flag = format!("--runtime={runtime}");
+            let outcome = node.kcm(&["install", &flag]).succeeded();
+            assert_eq!(outcome.err.contains("systemctl restart crio"), runtime == "crio");
+            let dirs = "[\"/usr/share/containers/oci/hooks.d\", \"/etc/containers/oci/hooks.d\"]";
+            let expected = format!("# Made by kcm install.\n[{table}]\nhooks_dir = {dirs}\n");
+            assert_eq!((node.read(drop_in), node.read(ETC_FILE)), (expected, HOOK.to_owned()));
+            node.kcm(&["uninstall", &flag]).succeeded();
+        }
     });
 }
 

@@ -85,13 +85,14 @@ fn another_root_is_installed_on_as_that_machine_sees_itself() {
         node.kcm(&["install", &flag, "--runtime=podman"]).succeeded();
         assert_eq!(changed(&before, node), [""; 0]);
         assert!(root.join("data/kcm/kcm-hook").is_file() && root.join("opt/bin/kcm").is_file());
-        let hook = fs::read_to_string(root.join("etc/containers/oci/hooks.d/50-kcm.json")).unwrap();
+        let hook =
+            fs::read_to_string(root.join("usr/share/containers/oci/hooks.d/50-kcm.json")).unwrap();
         assert!(hook.contains("\"path\": \"/opt/kcm/kcm-hook\""), "{hook}");
         let refused = error(&node.kcm(&["install", &flag, "--runtime=containerd"]));
         assert!(refused.contains("containerd is not installed"), "{refused}");
         node.kcm(&["uninstall", &flag, "--runtime=podman"]).succeeded();
         assert!(!root.join("data/kcm/kcm-hook").exists());
-        assert!(!root.join("etc/containers/oci/hooks.d/50-kcm.json").exists());
+        assert!(!root.join("usr/share/containers/oci/hooks.d/50-kcm.json").exists());
     });
 }
 
