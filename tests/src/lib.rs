@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod conf_dir;
 pub mod container;
 pub mod crash;
+pub mod cri;
 pub mod hook;
 pub mod isolate;
 pub mod kcm;
