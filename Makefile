@@ -10,7 +10,9 @@ DENY_VERSION := 0.20.2
 BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) runc busybox-static
 BENCH_PACKAGES := $(DEMO_PACKAGES) strace
-TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux python3-minimal
+# The CRI client of the tests is generated from its protocol.
+CHECK_PACKAGES := $(BUILD_PACKAGES) protobuf-compiler
+TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux python3-minimal podman containerd umoci
 
 .PHONY: help
 help: ## List the commands
@@ -33,7 +35,7 @@ demo: build ## Show a busybox container under real runc on a core of its own (ro
 
 .PHONY: check
 check: ## Format, lints, unit tests, model test
-	@tests/require $(BUILD_PACKAGES)
+	@tests/require $(CHECK_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked -p kcm-core -p kcm-hook -p kcm -p kcm-shim-config

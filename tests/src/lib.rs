@@ -14,6 +14,7 @@ pub mod log;
 pub mod machine;
 pub mod mount;
 pub mod node;
+pub mod podman;
 pub mod programs;
 pub mod runtime;
 pub mod scenario;

@@ -31,6 +31,14 @@ pub fn guest() -> Option<Guest> {
     }
 }
 
+/// Has systemd, where it runs, write all cgroups anew.
+pub fn reload_systemd() {
+    if guest() == Some(Guest::Systemd) {
+        let reloaded = std::process::Command::new("systemctl").arg("daemon-reload").status();
+        assert!(reloaded.unwrap().success());
+    }
+}
+
 /// Says that something cannot be tested here. On CI's machine that is a failure.
 pub fn skip(reason: &str) {
     println!("skipped: {reason}");

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::kcm::{Outcome, kcm, run};
 use crate::log::Log;
-use crate::machine::private_view;
+use crate::machine::{private_view, until};
 
 /// Folders of which the node has a copy, seen by one thread and what that starts.
 const COPIED: [&str; 2] = ["/etc", "/usr/share/containers"];
@@ -91,6 +91,19 @@ impl Node {
             self.write(&format!("/etc/kcm/pools/{pool}/{list}/tasks"), "");
         }
         self.write("/etc/kcm/lock", "");
+    }
+
+    /// Who is in a CPU list.
+    pub fn tasks(&self, pool: &str, list: &str) -> String {
+        self.read(&format!("/etc/kcm/pools/{pool}/{list}/tasks"))
+    }
+
+    /// Waits until nobody is, and there is no record of anybody.
+    pub fn is_released(&self, pool: &str, list: &str) {
+        until("the list to be given back", || {
+            let records = fs::read_dir("/etc/kcm/allocations").unwrap().count();
+            (self.tasks(pool, list).is_empty() && records == 0).then_some(())
+        });
     }
 
     /// A file's text.

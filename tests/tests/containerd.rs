@@ -6,7 +6,7 @@ use std::fs;
 
 use kcm_tests::cri::{CONFIG, Containerd};
 use kcm_tests::isolate::status;
-use kcm_tests::machine::{kill_and_wait, two_cpus, until};
+use kcm_tests::machine::{kill_and_wait, reload_systemd, two_cpus};
 use kcm_tests::node::{Node, on_a_node};
 
 const EXCLUSIVE: &[(&str, &str)] = &[("kcm.intel.com/pool", "exclusive")];
@@ -36,14 +36,11 @@ fn cpus(pid: i32) -> String {
 }
 
 fn holder(node: &Node) -> String {
-    node.read(&format!("/etc/kcm/pools/exclusive/{}/tasks", two_cpus()[0]))
+    node.tasks("exclusive", &two_cpus()[0])
 }
 
 fn is_released(node: &Node) {
-    until("the list to be given back", || {
-        let records = fs::read_dir("/etc/kcm/allocations").unwrap().count();
-        (holder(node).is_empty() && records == 0).then_some(())
-    });
+    node.is_released("exclusive", &two_cpus()[0]);
 }
 
 #[test]
@@ -58,6 +55,8 @@ fn a_pod_of_the_handler_is_pinned_its_sandbox_is_not_and_at_its_end_the_list_is_
             (cpus(container.pid()), holder(node)),
             (cpu.clone(), container.pid().to_string())
         );
+        reload_systemd();
+        assert_eq!(cpus(container.pid()), cpu);
         assert_ne!(cpus(pod.pid()), cpu, "the sandbox is pinned");
         let record = node.read(&format!("/etc/kcm/allocations/{}.json", container.id()));
         let record: serde_json::Value = serde_json::from_str(&record).unwrap();
