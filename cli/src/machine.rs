@@ -58,15 +58,29 @@ impl Machine {
 
     /// This node; an error where the host's processes cannot be seen.
     pub(crate) fn node(&self, conf: ConfDir) -> anyhow::Result<Node> {
+        let procfs = self.procfs()?;
+        let hierarchy = self.hierarchy_of(&procfs);
+        let hierarchy = hierarchy
+            .inspect_err(|e| log::debug!("{e:#}; containers are not judged dead (KCM_CGROUP_FS)"));
+        Ok(Node { conf, procfs, hierarchy: hierarchy.ok(), sys_root: self.sys_root.clone() })
+    }
+
+    /// The host's processes; an error where they cannot be seen.
+    pub(crate) fn procfs(&self) -> anyhow::Result<Procfs> {
         let procfs = match std::env::var_os("KCM_PROC_FS") {
             Some(root) => Ok(Procfs::new(root)),
             None => Procfs::of_the_host(),
         };
         let procfs = procfs.and_then(|procfs| procfs.sees_the_host().map(|()| procfs));
-        let procfs = procfs.context("cannot tell who is alive")?;
-        let hierarchy = Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?);
-        let hierarchy = hierarchy
-            .inspect_err(|e| log::debug!("{e}; containers are not judged dead (KCM_CGROUP_FS)"));
-        Ok(Node { conf, procfs, hierarchy: hierarchy.ok(), sys_root: self.sys_root.clone() })
+        procfs.context("cannot tell who is alive")
+    }
+
+    /// The cpuset hierarchy.
+    pub(crate) fn hierarchy(&self) -> anyhow::Result<Hierarchy> {
+        self.hierarchy_of(&Procfs::new(&self.proc_root))
+    }
+
+    fn hierarchy_of(&self, procfs: &Procfs) -> anyhow::Result<Hierarchy> {
+        Ok(Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?)?)
     }
 }

@@ -1,6 +1,7 @@
 //! `kcm`: makes and shows the pools of CPUs on a node.
 
 mod commands;
+mod doctor;
 mod engines;
 mod logging;
 mod machine;

@@ -20,9 +20,8 @@ pub enum Origin {
 const OF_CTR_ALONE: [(&str, &str); 3] =
     [("process", "rlimits"), ("linux", "seccomp"), ("process", "apparmorProfile")];
 
-/// The spec with our hooks, after those that it has; what we do not know stays as it is. Ours are not
-/// added a second time.
-pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String, Error> {
+/// The spec without what is left out of it, to compare.
+pub fn stripped(spec: &str, origin: Origin) -> Result<Value, Error> {
     let mut spec: Value = serde_json::from_str(spec).map_err(|e| Error::Syntax(e.to_string()))?;
     if origin == Origin::Ctr {
         for (section, key) in OF_CTR_ALONE {
@@ -31,6 +30,32 @@ pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String,
             }
         }
     }
+    Ok(spec)
+}
+
+/// A spec with our hooks as it is without them, to compare.
+pub fn without_ours(spec: &str) -> Result<Value, Error> {
+    let mut spec = stripped(spec, Origin::User)?;
+    if let Some(hooks) = spec.get_mut("hooks").and_then(Value::as_object_mut) {
+        for stage in STAGES {
+            if let Some(all) = hooks.get_mut(stage).and_then(Value::as_array_mut) {
+                all.retain(|hook| !is_ours(hook));
+            }
+        }
+        hooks.retain(|_, all| !all.as_array().is_some_and(Vec::is_empty));
+        if hooks.is_empty()
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.remove("hooks");
+        }
+    }
+    Ok(spec)
+}
+
+/// The spec with our hooks, after those that it has; what we do not know stays as it is. Ours are not
+/// added a second time.
+pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String, Error> {
+    let mut spec = stripped(spec, origin)?;
     let hooks = object(&mut spec, "the spec")?.entry("hooks").or_insert_with(|| Map::new().into());
     // Go writes an empty one so.
     if hooks.is_null() {
@@ -54,7 +79,7 @@ pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String,
 }
 
 /// Whether a hook calls `kcm-hook`, wherever that is installed.
-fn is_ours(hook: &Value) -> bool {
+pub fn is_ours(hook: &Value) -> bool {
     hook["path"].as_str().and_then(|path| path.rsplit('/').next()) == Some("kcm-hook")
 }
 

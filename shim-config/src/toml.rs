@@ -5,7 +5,11 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 use crate::Error;
 
 pub(crate) fn parse(text: &str) -> Result<DocumentMut, Error> {
-    text.parse().map_err(|e: toml_edit::TomlError| Error::Syntax(e.to_string().trim().to_owned()))
+    text.parse().map_err(|e: toml_edit::TomlError| {
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Error::Syntax(format!("line {line}: {}", e.message()))
+    })
 }
 
 /// The table at a path, however it is written; none where there is none.

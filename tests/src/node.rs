@@ -17,7 +17,7 @@ use crate::machine::{private_view, until};
 const COPIED: [&str; 2] = ["/etc", "/usr/share/containers"];
 
 /// Folders that are empty on the node, whatever the machine has in them.
-const EMPTY: [&str; 2] = ["/opt", "/usr/local/bin"];
+const EMPTY: [&str; 3] = ["/opt", "/usr/local/bin", "/var/lib"];
 
 /// Where of all that it may change something.
 const WATCHED: [&str; 7] = [

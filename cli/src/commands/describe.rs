@@ -28,7 +28,7 @@ pub(crate) struct Describe {
 
 /// The configuration directory, as other programs read it.
 #[derive(Debug, Serialize)]
-pub(super) struct Description {
+pub(crate) struct Description {
     path: String,
     pub(super) pools: Pools,
 }

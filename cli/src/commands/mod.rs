@@ -2,11 +2,12 @@
 
 mod completions;
 mod describe;
+mod doctor;
 mod init;
 mod install;
 mod isolate;
 mod man_pages;
-mod node_report;
+pub(crate) mod node_report;
 mod reconcile;
 mod rounds;
 mod uninstall;
@@ -49,6 +50,7 @@ enum Command {
     NodeReport(node_report::NodeReport),
     Install(install::Install),
     Uninstall(uninstall::Uninstall),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     ManPages(man_pages::ManPages),
 }
@@ -72,6 +74,7 @@ impl Cli {
             Command::NodeReport(report) => report.run(),
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),
             Command::ManPages(man_pages) => man_pages.run(),
         }

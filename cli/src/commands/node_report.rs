@@ -50,8 +50,8 @@ struct Checks {
 }
 
 #[derive(Debug, Serialize)]
-struct Check {
-    errors: Vec<String>,
+pub(crate) struct Check {
+    pub(crate) errors: Vec<String>,
     ok: bool,
 }
 
@@ -92,7 +92,7 @@ impl NodeReport {
     }
 }
 
-fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, Check) {
+pub(crate) fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, Check) {
     let (description, errors) = match Description::read(dir) {
         Ok((description, malformed, notice)) => {
             logging::notices(notice);

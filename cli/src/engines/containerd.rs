@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
-use kcm_shim_config::base_spec::{self, Origin};
+use kcm_shim_config::base_spec::{self, Origin, is_ours};
 use kcm_shim_config::containerd::{self as toml, HANDLER, Handlers};
-use kcm_shim_config::hook::HookCall;
+use kcm_shim_config::hook::{HookCall, STAGES};
 
-use super::{Wiring, run};
+use super::{Wired, Wiring, run};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const BACKUP: &str = "/etc/containerd/config.toml.kcm-backup";
@@ -48,6 +48,44 @@ pub(super) fn uninstall() -> anyhow::Result<Wiring> {
     let mut main = config.removed()?;
     main.extend([Wanted::none(DROP_IN), Wanted::none(BASE_SPEC), Wanted::none(BACKUP)]);
     Ok(Wiring { files: main, restart_for: vec![CONFIG.into(), DROP_IN.into()] })
+}
+
+pub(super) fn wired(hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
+    let Some(main) = files::read_text(Path::new(CONFIG))? else {
+        return Ok(Wired::No(format!("there is no {CONFIG}, and so no handler {HANDLER}")));
+    };
+    let dumped = dump(&absolute(&main)?).context("containerd does not take its configuration")?;
+    if !toml::has_handler(&dumped, BASE_SPEC)? {
+        return Ok(Wired::No(format!("it has no runtime handler {HANDLER} with {BASE_SPEC}")));
+    }
+    let Some(text) = files::read_text(Path::new(BASE_SPEC))? else {
+        return Ok(Wired::Wrong(format!("{BASE_SPEC} is not there: containerd will not start")));
+    };
+    let spec: serde_json::Value = serde_json::from_str(&text).context(BASE_SPEC)?;
+    for stage in STAGES {
+        let hooks = spec["hooks"][stage].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ours = hooks.iter().find(|hook| is_ours(hook));
+        let wrong = match ours {
+            None => Some("it has no hook of kcm's".to_owned()),
+            Some(entry) => super::what_is_wrong(entry, hook, conf_dir),
+        };
+        if let Some(wrong) = wrong {
+            return Ok(Wired::Wrong(format!("{BASE_SPEC}, {stage}: {wrong}")));
+        }
+    }
+    let config = Config::read()?;
+    let before = if version()?.0 >= 2 {
+        dump(&without_drop_in(&config.without_import()?)?)?
+    } else {
+        config.without_handler()?
+    };
+    let (now, origin) = origin(&before)?;
+    if base_spec::without_ours(&text)? != base_spec::stripped(&now, origin)? {
+        return Ok(Wired::Stale(format!(
+            "{BASE_SPEC} is not what containerd makes specs of today: it was made by another version"
+        )));
+    }
+    Ok(Wired::Yes(format!("it has the runtime handler {HANDLER}, and {BASE_SPEC} its hooks")))
 }
 
 /// The main file as it is, and as it was before kcm changed it.
@@ -152,21 +190,23 @@ fn is_blank(text: &str) -> bool {
 
 /// The base spec: the default handler's own, or what containerd makes specs of otherwise.
 fn base_spec(config: &str, call: &HookCall) -> anyhow::Result<Wanted> {
-    let own = toml::own_base_spec(config).context(CONFIG)?;
-    let (spec, origin) = match &own {
-        Some(path) => {
-            let spec = files::read_text(Path::new(path))?;
-            (
-                spec.with_context(|| format!("{CONFIG} names {path}, which is not there"))?,
-                Origin::User,
-            )
-        }
-        None => (run("ctr", &["oci", "spec"])?, Origin::Ctr),
-    };
-    let from = own.as_deref().unwrap_or("ctr oci spec");
-    let spec = base_spec::with_hooks(&spec, origin, call).with_context(|| from.to_owned())?;
+    let (spec, origin) = origin(config)?;
+    let spec = base_spec::with_hooks(&spec, origin, call);
+    let spec = spec.context("the spec that containerd makes specs of")?;
     // A hook in it runs as root: nobody else may write it, or need read it.
     Ok(Wanted::file(BASE_SPEC, spec, Some(0o600)))
+}
+
+/// What the default handler makes specs of.
+fn origin(config: &str) -> anyhow::Result<(String, Origin)> {
+    Ok(match toml::own_base_spec(config).context(CONFIG)? {
+        Some(path) => {
+            let spec = files::read_text(Path::new(&path))?;
+            let missing = || format!("{CONFIG} names {path}, which is not there");
+            (spec.with_context(missing)?, Origin::User)
+        }
+        None => (run("ctr", &["oci", "spec"])?, Origin::Ctr),
+    })
 }
 
 /// The major version of containerd, and all of it.
@@ -201,9 +241,20 @@ fn check(edited: &str, version: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A main file that imports all that it did but our drop-in, by absolute paths, for a copy of it
-/// elsewhere.
+/// A main file that imports all that it did but our drop-in, for a copy of it elsewhere.
 fn without_drop_in(main: &str) -> anyhow::Result<String> {
+    let mut imports = imports_of(main)?;
+    imports.retain(|path| path != DROP_IN);
+    Ok(toml::with_imports(main, &imports)?)
+}
+
+/// A main file that imports all that it did, for a copy of it elsewhere.
+fn absolute(main: &str) -> anyhow::Result<String> {
+    Ok(toml::with_imports(main, &imports_of(main)?)?)
+}
+
+/// The files that a main file imports, by absolute paths.
+fn imports_of(main: &str) -> anyhow::Result<Vec<String>> {
     let mut imports: Vec<PathBuf> = Vec::new();
     for pattern in toml::imports(main).context(CONFIG)? {
         let pattern = Path::new("/etc/containerd").join(pattern);
@@ -218,7 +269,5 @@ fn without_drop_in(main: &str) -> anyhow::Result<String> {
             _ => imports.push(pattern),
         }
     }
-    imports.retain(|path| path != Path::new(DROP_IN));
-    let imports: Vec<String> = imports.iter().map(|path| path.display().to_string()).collect();
-    Ok(toml::with_imports(main, &imports)?)
+    Ok(imports.iter().map(|path| path.display().to_string()).collect())
 }

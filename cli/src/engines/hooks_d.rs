@@ -11,7 +11,7 @@ use kcm_shim_config::hooks_d;
 use kcm_shim_config::hooks_dirs::{self, Reader};
 use nix::unistd::{AccessFlags, access};
 
-use super::Wiring;
+use super::{Wired, Wiring};
 
 /// Engines read a folder's files by name, and a later folder's file replaces an earlier one's of the
 /// same name.
@@ -68,6 +68,25 @@ pub(super) fn uninstall(reader: Reader) -> anyhow::Result<Wiring> {
     Ok(Wiring { files, restart_for: restart_for(reader, drop_in) })
 }
 
+pub(super) fn wired(reader: Reader, hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
+    let looked_into = looked_into_now(reader)?;
+    let mut found = None;
+    for dir in &looked_into {
+        let path = Path::new(dir).join(FILE);
+        found = files::read_text(&path)?.map(|text| (path, text)).or(found);
+    }
+    let Some((path, text)) = found.filter(|(_, text)| is_our_hook(text)) else {
+        let dirs = looked_into.join(", ");
+        return Ok(Wired::No(format!("no {FILE} of kcm's is where it looks for hooks: {dirs}")));
+    };
+    let shown = path.display();
+    let file: serde_json::Value = serde_json::from_str(&text).with_context(|| shown.to_string())?;
+    Ok(match super::what_is_wrong(&file["hook"], hook, conf_dir) {
+        Some(wrong) => Wired::Wrong(format!("{shown}: {wrong}")),
+        None => Wired::Yes(format!("{shown} names {}", hook.display())),
+    })
+}
+
 /// podman reads it whenever it is run.
 fn restart_for(reader: Reader, drop_in: PathBuf) -> Vec<PathBuf> {
     match reader {
@@ -78,12 +97,21 @@ fn restart_for(reader: Reader, drop_in: PathBuf) -> Vec<PathBuf> {
 
 /// The folders that an engine looks into by its own configuration, without what we have added.
 fn looked_into(reader: Reader) -> anyhow::Result<Vec<String>> {
+    named_dirs(reader, |text| !is_our_drop_in(text))
+}
+
+/// The same, with that.
+fn looked_into_now(reader: Reader) -> anyhow::Result<Vec<String>> {
+    named_dirs(reader, |_| true)
+}
+
+fn named_dirs(reader: Reader, counts: fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
     let Places { main, drop_ins } = places(reader);
     let mut configs: Vec<PathBuf> = main.iter().map(PathBuf::from).collect();
     configs.extend(files::with_suffix(drop_ins.as_ref(), ".conf")?);
     let mut dirs = None;
     for path in configs {
-        let Some(text) = files::read_text(&path)?.filter(|text| !is_our_drop_in(text)) else {
+        let Some(text) = files::read_text(&path)?.filter(|text| counts(text)) else {
             continue;
         };
         let named = hooks_dirs::named(reader, &text);

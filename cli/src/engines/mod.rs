@@ -4,7 +4,7 @@ mod containerd;
 mod hooks_d;
 mod programs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kcm_core::host::files::Wanted;
@@ -30,6 +30,18 @@ pub(crate) struct Wiring {
     pub(crate) files: Vec<Wanted>,
     /// Those that the engine reads when it starts alone.
     pub(crate) restart_for: Vec<PathBuf>,
+}
+
+/// Whether an engine calls the hook, as far as its files say.
+pub(crate) enum Wired {
+    /// It does; how.
+    Yes(String),
+    /// It does, and something about it is no longer up to date.
+    Stale(String),
+    /// It was never told to.
+    No(String),
+    /// It was told something else.
+    Wrong(String),
 }
 
 impl Engine {
@@ -59,6 +71,15 @@ impl Engine {
         wiring.with_context(|| format!("cannot have {name} call the hook"))
     }
 
+    /// Whether it calls this hook with this configuration directory.
+    pub(crate) fn wired(self, hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
+        match self {
+            Self::Containerd => containerd::wired(hook, conf_dir),
+            Self::Crio => hooks_d::wired(Reader::Crio, hook, conf_dir),
+            Self::Podman => hooks_d::wired(Reader::Podman, hook, conf_dir),
+        }
+    }
+
     /// What has it not call the hook any more, also where it is no longer installed.
     pub(crate) fn uninstall(self) -> anyhow::Result<Wiring> {
         let wiring = match self {
@@ -68,4 +89,19 @@ impl Engine {
         };
         wiring.with_context(|| format!("cannot have {} not call the hook any more", self.name()))
     }
+}
+
+/// What a hook in an engine's files does otherwise than it is meant; none where all is well.
+fn what_is_wrong(entry: &serde_json::Value, hook: &Path, conf_dir: &Path) -> Option<String> {
+    let program = entry["path"].as_str().unwrap_or_default();
+    if Path::new(program) != hook {
+        return Some(format!("it names {program:?}, and not {}", hook.display()));
+    }
+    if !hook.is_file() {
+        return Some(format!("it names {program}, which is not there"));
+    }
+    let flag = format!("--conf-dir={}", conf_dir.display());
+    let has_flag =
+        entry["args"].as_array().is_some_and(|args| args.iter().any(|arg| *arg == *flag));
+    (!has_flag).then(|| format!("it calls the hook without {flag}"))
 }

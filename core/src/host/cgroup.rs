@@ -252,6 +252,20 @@ impl Cgroup {
         }
     }
 
+    /// The time that its processes may use in a period, where that is limited: a CFS quota, as the
+    /// kernel writes it. On v1 it is the cpu hierarchy's, beside the cpuset one, at the same path.
+    pub fn cpu_quota(&self) -> Result<Option<String>, Error> {
+        let (path, unlimited) = match self.version {
+            Version::V2 => (self.file("cpu.max"), "max "),
+            Version::V1 => {
+                let cpu = self.mount.with_file_name("cpu").join(self.path.trim_start_matches('/'));
+                (cpu.join("cpu.cfs_quota_us"), "-1")
+            }
+        };
+        let text = read(&path)?.map(|text| text.trim().to_owned());
+        Ok(text.filter(|text| !text.is_empty() && !text.starts_with(unlimited)))
+    }
+
     /// Binds its processes' memory to NUMA nodes.
     pub fn set_memory_nodes(&self, nodes: &CpuSet) -> Result<(), Error> {
         write(&self.file("cpuset.mems"), &nodes.to_string())

@@ -247,6 +247,18 @@ pub fn with_suffix(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
+/// Whether anybody but root may write a file, or put another in its place.
+pub fn is_writable_by_others(path: &Path) -> Result<bool, Error> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    for path in [path, folder] {
+        let metadata = fs::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
+        if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes a folder if nothing is in it.
 pub fn remove_if_empty(folder: &Path) {
     // Most often it is not empty.

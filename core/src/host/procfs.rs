@@ -44,6 +44,11 @@ impl Procfs {
         Self { root: root.into() }
     }
 
+    /// Where it is mounted.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes sure that this procfs shows every process of the host, by its host PID: PID 1 can be
     /// read (a `hidepid` mount would not let us), and it is a procfs of an outer PID namespace
     /// where this process is in an inner one.
@@ -226,11 +231,13 @@ pub(crate) fn locks() -> Option<String> {
 
 /// A program's name may hold anything, so the fields are counted after the last `)`.
 fn parse_stat(text: &str) -> Option<Stat> {
-    let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace();
-    let state = fields.next()?;
-    let start_time = fields.nth(22 - 4)?.parse().ok()?;
-    Some(Stat { ended: matches!(state, "Z" | "X" | "x"), start_time })
+    let start_time = field_of_stat(text, 22)?.parse().ok()?;
+    Some(Stat { ended: matches!(field_of_stat(text, 3)?, "Z" | "X" | "x"), start_time })
+}
+
+/// A field of a `stat` line, by its number in proc_pid_stat(5), from 3.
+pub(crate) fn field_of_stat(text: &str, number: usize) -> Option<&str> {
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
