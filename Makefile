@@ -53,11 +53,17 @@ bench: build ## Measure what kcm costs, and write docs/benchmarks.md (root)
 	@# The profile of the tests: it only starts programs, and is built in seconds.
 	cargo bench --locked --profile dev -p kcm-tests --bench figures
 
+.PHONY: package
+package: build ## Build the Debian package and the container image, in dist/
+	packaging/deb/build
+	packaging/image/build
+
 .PHONY: ci
-ci: test demo ## All of test, the demo, licences and sources of the dependencies, shell scripts
-	@tests/require shellcheck rsyslog logrotate
+ci: test demo package ## All of test, the demo, licences and sources of the dependencies, shell scripts
+	@tests/require shellcheck rsyslog logrotate lintian groff
+	cargo test --locked -p kcm-tests --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
-	shellcheck tests/require tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run
+	shellcheck tests/require tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
 	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

@@ -236,3 +236,51 @@ fn podmans_containers_are_pinned_and_one_without_a_cgroup_is_refused() {
         }
     });
 }
+
+/// The packaged service, of this test's own name, program and interval.
+const SERVICE: &str = include_str!("../../packaging/systemd/kcm-reconcile.service");
+
+#[test]
+fn the_packaged_service_gives_back_and_repairs_with_the_rights_that_it_leaves_itself() {
+    let _alone = alone();
+    let [first, second] = two_cpus();
+    let runc = Runtime { program: "runc", systemd: true };
+    with_runtime(runc, &[("dataplane", true, &[&first, &second])], |scene| {
+        let unit = "kcmtest-reconcile.service";
+        let conf_dir = scene.conf.path().to_str().unwrap();
+        // Not in /tmp, of which it has its own.
+        let real = format!("/srv/{}", std::process::id());
+        fs::create_dir_all(&real).unwrap();
+        let words = format!(
+            "{} reconcile --repair --interval=0.1 --conf-dir={real}/kcm",
+            program("kcm").display()
+        );
+        let service = SERVICE.replace("/usr/bin/kcm reconcile --repair --interval=60", &words);
+        let service = service.replace("/etc/kcm", &format!("{real}/kcm"));
+        assert!(
+            service.contains(&words) && service.contains(&format!("ReadWritePaths={real}/kcm"))
+        );
+        let container = scene.container("a").pool("dataplane").run();
+        scene.conf.age("a");
+        container.update(&["--cpuset-cpus", &second]);
+        fs::write(scene.conf.tasks_path("dataplane", &second), "4194999").unwrap();
+        // The directory that the scene has, where the service sees it.
+        let copied = Command::new("cp").args(["-a", conf_dir, &format!("{real}/kcm")]).status();
+        assert!(copied.unwrap().success());
+        fs::write(format!("/run/systemd/system/{unit}"), service).unwrap();
+        systemctl(&["daemon-reload"]);
+        systemctl(&["start", unit]);
+        let tasks = |list: &str| {
+            fs::read_to_string(format!("{real}/kcm/pools/dataplane/{list}/tasks")).unwrap()
+        };
+        until("the service to give back and to repair", || {
+            let is_repaired = effective_cpus(&container.cgroup).to_string() == first;
+            (tasks(&second).is_empty() && is_repaired).then_some(())
+        });
+        assert_eq!(property(unit, "ActiveState"), "active");
+        systemctl(&["stop", unit]);
+        assert_eq!(property(unit, "Result"), "success");
+        fs::remove_file(format!("/run/systemd/system/{unit}")).unwrap();
+        fs::remove_dir_all(&real).unwrap();
+    });
+}
