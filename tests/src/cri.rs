@@ -110,6 +110,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
         }
     }
 
+    /// The cgroup of its pods.
+    pub fn cgroup(&self) -> &str {
+        &self.parent
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("containerd.log")).unwrap_or_default()

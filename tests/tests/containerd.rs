@@ -133,6 +133,36 @@ fn with_a_default_pool_every_container_of_the_default_handler_runs_on_its_cpus()
 }
 
 #[test]
+fn ctr_runs_a_container_of_the_base_spec_on_its_cpus() {
+    let [cpu, _] = two_cpus();
+    with_containerd(|node, containerd| {
+        install(node, &[]);
+        containerd.start();
+        let mut spec: serde_json::Value =
+            serde_json::from_str(&node.read("/etc/containerd/kcm-base-spec.json")).unwrap();
+        let rootfs = node.folder().join("busybox");
+        let id = &format!("by-ctr-{}", std::process::id());
+        spec["root"]["path"] = rootfs.to_str().unwrap().into();
+        spec["process"]["args"] = serde_json::json!(["/bin/sleep", "1000"]);
+        spec["process"]["env"] = serde_json::json!(["PATH=/bin"]);
+        spec["linux"]["cgroupsPath"] = format!("{}/ctr", containerd.cgroup()).into();
+        spec["annotations"] = serde_json::json!({"kcm.intel.com/pool": "exclusive"});
+        // What the folder of busybox has no places for.
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] == "/proc");
+        let path = node.folder().join("spec.json");
+        fs::write(&path, spec.to_string()).unwrap();
+        containerd.ctr(&["run", "--detach", "--config", path.to_str().unwrap(), id]);
+        let pid: i32 = holder(node).parse().unwrap();
+        assert_eq!(cpus(pid), cpu);
+        // Nobody but ctr deletes a task that has ended: only then is poststop called.
+        containerd.ctr(&["tasks", "delete", "--force", id]);
+        is_released(node);
+        containerd.ctr(&["container", "delete", id]);
+    });
+}
+
+#[test]
 fn without_kcm_pods_run_as_before() {
     with_containerd(|node, containerd| {
         let config = node.read(CONFIG);
