@@ -273,10 +273,16 @@ fn the_packaged_service_gives_back_and_repairs_with_the_rights_that_it_leaves_it
         let tasks = |list: &str| {
             fs::read_to_string(format!("{real}/kcm/pools/dataplane/{list}/tasks")).unwrap()
         };
-        until("the service to give back and to repair", || {
+        let begun = std::time::Instant::now();
+        let is_done = || {
             let is_repaired = effective_cpus(&container.cgroup).to_string() == first;
-            (tasks(&second).is_empty() && is_repaired).then_some(())
-        });
+            tasks(&second).is_empty() && is_repaired
+        };
+        while !is_done() {
+            let status = || Command::new("systemctl").args(["status", "--full", unit]).output();
+            assert!(begun.elapsed().as_secs() < 60, "{:?}", status());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         assert_eq!(property(unit, "ActiveState"), "active");
         systemctl(&["stop", unit]);
         assert_eq!(property(unit, "Result"), "success");

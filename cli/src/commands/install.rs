@@ -211,7 +211,7 @@ impl Place {
             };
             log::info!("{verb} {}.", change.path().display());
         }
-        let has_changed = |path: &PathBuf| changes.iter().any(|change| change.path() == path);
+        let has_changed = |path: &PathBuf| changes.iter().any(|change| change.asked() == path);
         let due = restarts.iter().filter(|(_, files)| files.iter().any(has_changed));
         due.map(|(engine, _)| engine.name()).try_for_each(|name| self.restart(name))?;
         Ok(!changes.is_empty())

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
-use kcm_core::host::files::Wanted;
+use anyhow::{Context, bail, ensure};
+use kcm_core::host::files::{self, Wanted};
 use kcm_core::state::{ConfDir, Contents, LockTimeout};
 
 use super::ConfDirFlag;
 use super::install::Place;
+use crate::engines::Engine;
 use crate::logging;
 use crate::machine::Machine;
 
@@ -44,6 +45,7 @@ impl Uninstall {
             files.extend(wiring.files);
             restarts.push((engine, wiring.restart_for));
         }
+        self.nobody_else_may_call_the_hook(&files)?;
         if self.purge {
             // Before anything is taken away.
             self.nobody_may_hold_anything()?;
@@ -65,6 +67,27 @@ impl Uninstall {
 }
 
 impl Uninstall {
+    /// An engine that was not named would go on calling a hook that is not there.
+    fn nobody_else_may_call_the_hook(&self, files: &[Wanted]) -> anyhow::Result<()> {
+        if !self.place.hook().exists() {
+            return Ok(());
+        }
+        let named = self.place.engines();
+        for engine in Engine::ALL.into_iter().filter(|engine| !named.contains(engine)) {
+            let left = engine.uninstall()?.files.into_iter();
+            let left = files::changes(left.filter(|file| !files.contains(file)).collect())?;
+            if let Some(file) = left.first() {
+                bail!(
+                    "{name} still calls {hook} (by {file}): give --runtime={name}, too",
+                    name = engine.name(),
+                    hook = self.place.hook().display(),
+                    file = file.path().display(),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What the dead hold is given back first.
     fn nobody_may_hold_anything(&self) -> anyhow::Result<()> {
         let path = &self.conf_dir.conf_dir;

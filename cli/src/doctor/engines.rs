@@ -29,12 +29,11 @@ pub(super) fn program(check: &str, path: &Path) -> Finding {
 }
 
 pub(super) fn all(subject: &Subject) -> Vec<Finding> {
-    let every = [Engine::Containerd, Engine::Crio, Engine::Podman];
     let is_there = |engine: &Engine| find(engine.program()).is_ok();
     let mut wanted = subject.engines.clone();
     let is_asked_for = !wanted.is_empty();
     if !is_asked_for {
-        wanted.extend(every.into_iter().filter(is_there));
+        wanted.extend(Engine::ALL.into_iter().filter(is_there));
     }
     if wanted.is_empty() {
         let remedy = "install containerd, CRI-O or podman, or use kcm isolate";

@@ -60,7 +60,11 @@ pub(super) fn install(reader: Reader, call: &HookCall) -> anyhow::Result<Wiring>
 pub(super) fn uninstall(reader: Reader) -> anyhow::Result<Wiring> {
     let drop_in = Path::new(places(reader).drop_ins).join(DROP_IN);
     let mut files = not_ours_at(&drop_in, is_our_drop_in)?;
-    let mut dirs = looked_into(reader)?;
+    // A configuration that the engine itself could not read does not keep kcm in.
+    let mut dirs = looked_into(reader).unwrap_or_else(|e| {
+        log::warn!("{e:#}; looking for kcm's file in the usual folders alone");
+        Vec::new()
+    });
     dirs.extend([DEFAULT.to_owned(), WRITABLE.to_owned()]);
     for dir in dirs {
         files.extend(not_ours_at(&Path::new(&dir).join(FILE), is_our_hook)?);

@@ -45,6 +45,9 @@ pub(crate) enum Wired {
 }
 
 impl Engine {
+    /// Every engine.
+    pub(crate) const ALL: [Self; 3] = [Self::Containerd, Self::Crio, Self::Podman];
+
     /// Its name, as in `systemctl restart`.
     pub(crate) fn name(self) -> &'static str {
         match self {

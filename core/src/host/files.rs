@@ -22,6 +22,7 @@ pub struct Wanted {
 /// A file that is not as it is to be.
 #[derive(Debug)]
 pub struct Change {
+    asked: PathBuf,
     path: PathBuf,
     old: Option<Old>,
     new: Option<Vec<u8>>,
@@ -47,7 +48,12 @@ impl Wanted {
 }
 
 impl Change {
-    /// Where.
+    /// The path that was asked for.
+    pub fn asked(&self) -> &Path {
+        &self.asked
+    }
+
+    /// The file itself, where that is a symbolic link.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -65,7 +71,7 @@ impl Change {
     fn of(wanted: Wanted) -> Result<Option<Self>, Error> {
         let path = match fs::canonicalize(&wanted.path) {
             Ok(path) => path,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => wanted.path,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => wanted.path.clone(),
             Err(e) => return Err(Error::io("find", &wanted.path, &e)),
         };
         let old = read_old(&path).map_err(|e| Error::io("read", &path, &e))?;
@@ -76,7 +82,8 @@ impl Change {
             (None, None) => true,
             _ => false,
         };
-        Ok((!is_so).then_some(Self { path, old, new: wanted.content, mode }))
+        let asked = wanted.path;
+        Ok((!is_so).then_some(Self { asked, path, old, new: wanted.content, mode }))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

@@ -97,6 +97,26 @@ fn another_root_is_installed_on_as_that_machine_sees_itself() {
 }
 
 #[test]
+fn the_hook_stays_as_long_as_an_engine_calls_it() {
+    on_a_node(|node| {
+        let before = node.files();
+        node.kcm(&["install", "--runtime=podman", "--runtime=containerd"]).succeeded();
+        let installed = node.files();
+        for (flags, part) in [
+            (&["uninstall"] as &[&str], "--runtime=containerd"),
+            (&["uninstall", "--runtime=podman"], "containerd still calls /opt/kcm/kcm-hook"),
+            (&["uninstall", "--runtime=containerd"], "50-kcm.json"),
+        ] {
+            let refused = error(&node.kcm(flags));
+            assert!(refused.contains(part), "{refused}");
+            assert_eq!(node.files(), installed);
+        }
+        node.kcm(&["uninstall", "--runtime=podman", "--runtime=containerd"]).succeeded();
+        assert_eq!(changed(&before, node), [""; 0]);
+    });
+}
+
+#[test]
 fn the_configuration_directory_goes_with_purge_and_only_if_nobody_alive_holds_anything() {
     on_a_node(|node| {
         let before = node.files();
