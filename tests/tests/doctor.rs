@@ -260,6 +260,29 @@ fn a_kubelet_that_sets_cpusets_itself_is_a_failure() {
 }
 
 #[test]
+fn what_the_scheduler_may_give_to_others_does_not_count_exclusive_cpus() {
+    on_an_installed_node(|node| {
+        let config = "/var/lib/kubelet/config.yaml";
+        let [first, second] = two_cpus();
+        for (text, status) in [
+            ("kind: KubeletConfiguration\n", "warn"),
+            ("systemReserved:\n  memory: 1Gi\n  cpu: \"1\"\n", "ok"),
+            ("systemReserved:\n  cpu: 500m\n", "warn"),
+            (
+                "systemReserved:\n  cpu: 500m\nkubeReserved:\n  cpu: 0.5\nevictionHard:\n  cpu: 9\n",
+                "ok",
+            ),
+            ("evictionHard:\n  cpu: 9\n", "warn"),
+            (&format!("reservedSystemCPUs: \"{first}\"\n"), "ok"),
+            (&format!("reservedSystemCPUs: {second}\nsystemReserved:\n  cpu: 4\n"), "warn"),
+        ] {
+            node.write(config, text);
+            doctor(&[]).is("reserved", status, "");
+        }
+    });
+}
+
+#[test]
 fn whoever_else_may_run_on_exclusive_cpus_is_named() {
     on_an_installed_node(|_| {
         let [first, _] = two_cpus();

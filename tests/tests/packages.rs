@@ -53,11 +53,33 @@ fn a_second_build_gives_the_same_bytes() {
     }
 }
 
-/// The package's files, unpacked over the node's own.
+/// The package, installed by dpkg into a folder.
 fn unpack(node: &Node) -> PathBuf {
     let tree = node.folder().join("package");
-    program("dpkg-deb", &["--extract", text(&built("_amd64.deb")), text(&tree)]).succeeded();
+    for folder in ["info", "updates", "triggers"] {
+        fs::create_dir_all(tree.join("var/lib/dpkg").join(folder)).unwrap();
+    }
+    fs::write(tree.join("var/lib/dpkg/status"), "").unwrap();
+    dpkg(&tree, &["--install", text(&built("_amd64.deb"))]);
     tree
+}
+
+/// dpkg on a folder, which has nothing but what packages put there.
+fn dpkg(tree: &Path, words: &[&str]) -> Outcome {
+    let root = format!("--root={}", tree.display());
+    program("dpkg", &[&["--force-script-chrootless", &root], words].concat()).succeeded()
+}
+
+#[test]
+fn the_package_goes_as_it_came() {
+    on_a_node(|node| {
+        let tree = unpack(node);
+        assert!(dpkg(&tree, &["--status", "kcm"]).out.contains("Status: install ok installed"));
+        dpkg(&tree, &["--purge", "kcm"]);
+        let left = kcm_tests::tree::tree(&tree).into_keys();
+        let left: Vec<PathBuf> = left.filter(|path| !path.starts_with(tree.join("var"))).collect();
+        assert!(left.iter().all(|path| path.is_dir() && !path.ends_with("kcm")), "{left:?}");
+    });
 }
 
 #[test]

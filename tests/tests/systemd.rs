@@ -290,3 +290,40 @@ fn the_packaged_service_gives_back_and_repairs_with_the_rights_that_it_leaves_it
         fs::remove_dir_all(&real).unwrap();
     });
 }
+
+/// Runs kcm where PID 1 is: with the guest's own `/etc`, which lasts as long as this boot.
+fn kcm_on_the_guest(words: &[&str]) -> kcm_tests::kcm::Outcome {
+    kcm_tests::kcm::run(kcm_tests::kcm::kcm().args(words)).succeeded()
+}
+
+#[test]
+fn an_engine_that_has_to_be_is_restarted_also_from_a_container_on_the_hosts_root() {
+    let _alone = alone();
+    systemctl(&["unmask", "containerd.service"]);
+    systemctl(&["start", "containerd.service"]);
+    let main_pid = || property("containerd.service", "MainPID");
+    let config = || fs::read_to_string("/etc/containerd/config.toml").unwrap();
+    let (first, before) = (main_pid(), config());
+    // The node's root, as a container has it mounted.
+    let host = tempfile::tempdir().unwrap();
+    let host = host.path().to_str().unwrap();
+    for words in [["--rbind", "/", host].as_slice(), &["--make-rslave", host]] {
+        assert!(Command::new("mount").args(words).status().unwrap().success(), "{words:?}");
+    }
+    let root = format!("--root={host}");
+    let flags = ["--runtime=containerd", "--restart"];
+    kcm_on_the_guest(&[&["install", &root], &flags[..]].concat());
+    let second = main_pid();
+    assert_ne!(second, first, "containerd was not restarted");
+    assert!(config().contains("runtimes.kcm]"));
+    assert_eq!(property("containerd.service", "ActiveState"), "active");
+    // Nothing has changed, and nobody is disturbed.
+    kcm_on_the_guest(&[&["install"], &flags[..]].concat());
+    assert_eq!(main_pid(), second);
+    kcm_on_the_guest(&[&["uninstall"], &flags[..]].concat());
+    assert_ne!(main_pid(), second);
+    assert_eq!(config(), before);
+    let unmounted = Command::new("umount").args(["--lazy", "--recursive", host]).status();
+    assert!(unmounted.unwrap().success());
+    systemctl(&["stop", "containerd.service"]);
+}

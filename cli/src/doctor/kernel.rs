@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kcm_core::CpuSet;
 use kcm_core::host::cgroup::Version;
 use kcm_core::host::files;
 
@@ -71,5 +72,71 @@ pub(super) fn kubelet() -> Finding {
     match policy {
         Some(policy) => Finding::ok(check, format!("CPU manager policy {policy}")),
         None => Finding::ok(check, "no CPU manager"),
+    }
+}
+
+/// Whether the scheduler counts exclusive CPUs among those that it gives to everybody; none where
+/// there is no kubelet, or nothing exclusive.
+pub(super) fn reserved(exclusive: &CpuSet) -> Option<Finding> {
+    let check = "reserved";
+    let config = files::read_text(Path::new(KUBELET_CONFIG)).ok().flatten()?;
+    if exclusive.is_empty() {
+        return None;
+    }
+    let millis = 1000 * exclusive.len() as u64;
+    Some(match reserve(&config) {
+        Reserve::Cpus(cpus) if exclusive.is_subset(&cpus) => {
+            Finding::ok(check, format!("the kubelet keeps CPUs {cpus} to the system"))
+        }
+        Reserve::Millis(reserved) if reserved >= millis => {
+            Finding::ok(check, format!("the kubelet keeps {reserved}m of CPU to the system"))
+        }
+        _ => Finding::warn(
+            check,
+            format!(
+                "the node's allocatable cpu counts CPUs {exclusive} of exclusive pools: the scheduler \
+                 gives them to other pods as well"
+            ),
+            format!(
+                "systemReserved: {{cpu: {millis}m}} in {KUBELET_CONFIG}, beside what the system needs"
+            ),
+        ),
+    })
+}
+
+/// What a kubelet's configuration keeps from pods.
+enum Reserve {
+    Cpus(CpuSet),
+    Millis(u64),
+}
+
+/// `reservedSystemCPUs`, which replaces the others, or the sum of `systemReserved` and
+/// `kubeReserved`. The file is YAML; these keys are read in the form in which kubeadm and
+/// everybody's documentation write them.
+fn reserve(config: &str) -> Reserve {
+    let mut sum = 0;
+    let mut is_within = false;
+    for line in config.lines() {
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.trim().trim_matches(['"', '\'']);
+        if !line.starts_with([' ', '\t']) {
+            is_within = matches!(key, "systemReserved" | "kubeReserved");
+        }
+        match key.trim() {
+            "reservedSystemCPUs" if !value.is_empty() => {
+                return Reserve::Cpus(value.parse().unwrap_or_default());
+            }
+            "cpu" if is_within => sum += millis(value),
+            _ => {}
+        }
+    }
+    Reserve::Millis(sum)
+}
+
+/// A Kubernetes quantity of CPU: `2`, `0.5` or `500m`.
+fn millis(quantity: &str) -> u64 {
+    match quantity.strip_suffix('m') {
+        Some(millis) => millis.parse().unwrap_or_default(),
+        None => quantity.parse::<f64>().map_or(0, |cpus| (cpus * 1000.0) as u64),
     }
 }

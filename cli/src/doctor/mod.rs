@@ -66,6 +66,7 @@ pub(crate) fn examine(subject: &Subject) -> Vec<Finding> {
     findings.push(engines::program("kcm-hook", &subject.hook));
     findings.extend(engines::all(subject));
     findings.push(kernel::kubelet());
+    findings.extend(kernel::reserved(&pools::exclusive(subject)));
     findings.extend(neighbours::all(subject));
     findings
 }

@@ -59,6 +59,11 @@ pub(super) fn cpus_of(pools: &[Pool], exclusive: bool) -> CpuSet {
     lists.fold(CpuSet::new(), |all, list| all.union(list.name.cpus()))
 }
 
+/// All CPUs of exclusive pools.
+pub(super) fn exclusive(subject: &Subject) -> CpuSet {
+    cpus_of(&pools(subject).0, true)
+}
+
 pub(super) fn isolation(subject: &Subject) -> Vec<Finding> {
     let check = "isolation";
     let isolated = match subject.machine.isolated() {

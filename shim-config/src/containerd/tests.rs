@@ -207,3 +207,59 @@ fn what_cannot_be_edited_is_refused() {
         assert!(refusal.contains(part), "{config}: {refusal}");
     }
 }
+
+/// Pieces of configurations, in every way in which a table may be written.
+const PIECES: [&str; 14] = [
+    "# a comment\n",
+    "root = \"/data\" # fast\n",
+    "imports = [\"/a.toml\",\n  \"/b.toml\"]\n",
+    "[plugins]\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"x\"\n",
+    "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  default_runtime_name = \"crun\"\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes]\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"r\" # r\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.crun]\noptions = { SystemdCgroup = true }\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n\tSystemdCgroup = true\n",
+    "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = []\n",
+    "[metrics]\n  address = \"\"\n",
+    "\n\n",
+    "[proxy_plugins.x]\n",
+];
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_edited_or_refused_and_edited_once(text in ".*") {
+        for handlers in [HANDLERS, WITH_DEFAULT] {
+            if let Ok(once) = add(&text, &handlers) {
+                proptest::prop_assert_eq!(&add(&once, &handlers).unwrap(), &once);
+            }
+        }
+        let _ = (import(&text, "/x.toml"), remove(&text, "/x", None), own_base_spec(&text));
+    }
+
+    #[test]
+    fn whatever_a_configuration_is_made_of_its_lines_stay_and_the_handler_is_there(
+        pieces in proptest::sample::subsequence(PIECES.to_vec(), 0..PIECES.len()),
+        last in proptest::bool::ANY,
+    ) {
+        let mut config = format!("version = 2\n{}", pieces.concat());
+        if last {
+            config = config.trim_end().to_owned();
+        }
+        let edited = add(&config, &HANDLERS).unwrap();
+        proptest::prop_assert!(has_handler(&edited, HANDLERS.base_spec).unwrap(), "{}", edited);
+        // Of a name that is quoted in two ways, each table's header comes to have the first.
+        let quoted = |line: &str| line.replace('\'', "\"");
+        let mut lines: Vec<String> = edited.lines().map(quoted).collect();
+        for line in config.lines().filter(|line| !line.trim().is_empty()) {
+            let found = lines.iter().position(|other| *other == quoted(line));
+            proptest::prop_assert!(found.is_some(), "{line:?} is not in {edited}");
+            lines.remove(found.unwrap());
+        }
+        proptest::prop_assert_eq!(&add(&edited, &HANDLERS).unwrap(), &edited);
+        let without = remove(&edited, HANDLERS.base_spec, Some(&config)).unwrap();
+        proptest::prop_assert!(!without.contains("kcm"), "{}", without);
+        let imported = import(&config, "/x/kcm.toml").unwrap();
+        proptest::prop_assert_eq!(import(&imported, "/x/kcm.toml").unwrap(), imported);
+    }
+}
