@@ -19,8 +19,11 @@ const BASE_SPEC: &str = "base_runtime_spec";
 const POD_ANNOTATIONS: &str = "pod_annotations";
 
 /// The CRI plugin that has the runtime handlers, by version of the file.
-const PLUGINS: [(i64, &str); 2] =
-    [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")];
+const PLUGINS: [(i64, &str); 3] = [
+    (2, "io.containerd.grpc.v1.cri"),
+    (3, "io.containerd.cri.v1.runtime"),
+    (4, "io.containerd.cri.v1.runtime"),
+];
 
 /// What a handler is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl Place {
         };
         let Some((_, plugin)) = plugin else {
             return Err(Error::Content(
-                "it is of no version that kcm can edit (2 or 3): see `containerd config migrate`"
+                "it is of no version that kcm can edit (2 to 4): see `containerd config migrate`"
                     .into(),
             ));
         };
@@ -143,14 +146,16 @@ pub fn remove(config: &str, base_spec: &str, before: Option<&str>) -> Result<Str
     Ok(document.to_string())
 }
 
-/// containerd 2.x's drop-in with the handler. `config` is the configuration as containerd merges it
-/// (`containerd config dump`) without this file.
-pub fn drop_in(config: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
-    let merged = parse(config)?;
-    let place = Place::of(&merged)?;
-    let default = place.default_handler(&merged);
+/// containerd 2.x's drop-in with the handler, for this main file. `merged` is the configuration as
+/// containerd merges it (`containerd config dump`) without the drop-in, in containerd's own version;
+/// the drop-in has the main file's, since containerd refuses a later one than that.
+pub fn drop_in(main: &str, merged: &str, handlers: &Handlers<'_>) -> Result<String, Error> {
+    let (main, merged) = (parse(main)?, parse(merged)?);
+    let source = Place::of(&merged)?;
+    let default = source.default_handler(&merged);
+    let place = Place { default: source.default, ..Place::of(&main)? };
     let mut document = DocumentMut::new();
-    document["version"] = merged["version"].clone();
+    document["version"] = value(main.get("version").and_then(Item::as_integer).unwrap_or(3));
     let runtimes = find_or_make(&mut document, &place.runtimes())?;
     let mut hooked = default;
     hook_up(&mut hooked, handlers)?;

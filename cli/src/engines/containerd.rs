@@ -28,7 +28,8 @@ pub(super) fn install(call: &HookCall) -> anyhow::Result<Wiring> {
     let (merged, main) = if major >= 2 {
         let before = config.without_import()?;
         let merged = dump(&without_drop_in(&before)?)?;
-        let drop_in = toml::drop_in(&merged, &handlers).context(CONFIG)?;
+        let drop_in = toml::drop_in(&before, &merged, &handlers).context(CONFIG)?;
+        check_drop_in(&before, &drop_in, &version)?;
         files.push(Wanted::file(DROP_IN, drop_in, Some(0o644)));
         (merged, toml::import(&before, DROP_IN).context(CONFIG)?)
     } else {
@@ -227,6 +228,17 @@ fn dump(main: &str) -> anyhow::Result<String> {
     let wanted = Wanted::file(&path, main, Some(0o600));
     files::apply(&files::changes(vec![wanted])?)?;
     run("containerd", &["--config".as_ref(), path.as_os_str(), "config".as_ref(), "dump".as_ref()])
+}
+
+/// Fails unless containerd reads the drop-in as it is meant.
+fn check_drop_in(main: &str, drop_in: &str, version: &str) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let path = folder.path().join("50-kcm.toml");
+    files::apply(&files::changes(vec![Wanted::file(&path, drop_in, Some(0o600))])?)?;
+    let mut imports = imports_of(main)?;
+    imports.retain(|path| path != DROP_IN);
+    imports.push(path.display().to_string());
+    check(&toml::with_imports(main, &imports)?, version)
 }
 
 /// Fails unless containerd reads the edited file as it is meant.

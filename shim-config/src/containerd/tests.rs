@@ -161,8 +161,14 @@ base_runtime_spec = "/etc/containerd/kcm-base-spec.json"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.kcm.options]
 SystemdCgroup = true
 "#;
-    assert_eq!(drop_in(MERGED, &HANDLERS).unwrap(), expected);
-    let with_default = drop_in(MERGED, &WITH_DEFAULT).unwrap();
+    assert_eq!(drop_in("version = 3\n", MERGED, &HANDLERS).unwrap(), expected);
+    // A main file of an older version, and a containerd whose own is a later one.
+    let merged = MERGED.replace("version = 3", "version = 4");
+    let older = expected.replace("version = 3", "version = 2");
+    let older = older.replace("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri");
+    assert_eq!(drop_in("version = 2\n", &merged, &HANDLERS).unwrap(), older);
+    assert!(drop_in("version = 5\n", &merged, &HANDLERS).is_err());
+    let with_default = drop_in("version = 3\n", MERGED, &WITH_DEFAULT).unwrap();
     assert!(with_default.contains("runtimes.runc]\n"), "{with_default}");
     assert_eq!(with_default.matches("base_runtime_spec = \"/etc/").count(), 2);
 }
