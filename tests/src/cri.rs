@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,15 +17,18 @@ use k8s_cri::v1::{
     RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
     VersionRequest,
 };
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::bundle::make_rootfs;
-use crate::machine::{Guest, guest, remove_cgroup, until};
+use crate::machine::{Guest, guest, kill_and_wait, processes_with_argument, remove_cgroup, until};
 use crate::node::Node;
 
 /// containerd's main file.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
+
+const RUN: &str = "/run/containerd";
 
 const IMAGE: &str = "localhost/busybox:test";
 
@@ -78,6 +81,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
 {settings}"#
         );
         node.write(CONFIG, &config);
+        // Where containerd 1.x has its shims' sockets and runc's state, whatever its `state` is.
+        let run = node.folder().join("run-containerd");
+        [run.as_path(), Path::new(RUN)].iter().for_each(|path| fs::create_dir_all(path).unwrap());
+        mount(Some(&run), RUN, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { node, process: RefCell::default(), runtime, parent }
     }
@@ -242,10 +249,22 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
         self.stop();
+        // What a sandbox leaves that was dropped while containerd was stopped: its shim and mounts.
+        let socket = self.path("socket");
+        processes_with_argument(socket.to_str().unwrap()).into_iter().for_each(kill_and_wait);
         if self.parent.ends_with(".slice") {
-            let _ = Command::new("systemctl").args(["stop", &self.parent]).status();
+            // A container's first process ignores SIGTERM, which `stop` alone would wait for.
+            for verb in [&["kill", "--signal=KILL"] as &[&str], &["stop"]] {
+                let mut systemctl = Command::new("systemctl");
+                let _ = systemctl.args(verb).arg(&self.parent).stderr(Stdio::null()).status();
+            }
         } else {
             remove_cgroup(&self.parent);
+        }
+        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1).map(Path::new));
+        for place in places.filter(|place| place.starts_with(self.path("state"))) {
+            let _ = umount2(place, MntFlags::MNT_DETACH);
         }
     }
 }

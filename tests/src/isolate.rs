@@ -250,9 +250,14 @@ impl Drop for Process {
 
 /// A field of a process's `status`, as `SigIgn`.
 pub fn status(pid: i32, name: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status_if_there(pid, name).unwrap_or_else(|| panic!("there is no process {pid}"))
+}
+
+/// The same; none where the process is gone.
+pub fn status_if_there(pid: i32, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value.unwrap().trim().to_owned()
+    Some(value?.trim().to_owned())
 }
 
 /// Field 22 of `stat` (proc_pid_stat(5)).

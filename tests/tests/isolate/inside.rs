@@ -7,7 +7,7 @@ use kcm_tests::bundle::{Bundle, bind};
 use kcm_tests::container::Builder;
 use kcm_tests::hook::HookCall;
 use kcm_tests::isolate::{
-    Isolate, Process, descendants, must_be_held, nothing_must_be_held, status,
+    Isolate, Process, descendants, must_be_held, nothing_must_be_held, status, status_if_there,
 };
 use kcm_tests::kcm::{kcm, run};
 use kcm_tests::machine::{kill_and_wait, start_time, two_cpus, until};
@@ -97,14 +97,16 @@ fn as_init_of_a_container_it_reaps_passes_on_signals_and_ends_with_the_commands_
         assert_eq!(status(init, "NSpid").split_whitespace().last(), Some("1"));
         must_be_seen_by_the_host(&scene.conf, &cpu, init);
         // kcm reaps what was left to it: only the command and three daemons stay its children.
-        let is_orphan = |pid: &i32| status(*pid, "PPid") == init.to_string();
+        // (The command's own children come and go.)
+        let is_child = |pid: &i32| status_if_there(*pid, "PPid") == Some(init.to_string());
+        let children = || descendants(init).into_iter().filter(is_child);
         until("the zombies to be reaped", || {
-            let children = descendants(init).into_iter().filter(is_orphan);
-            let zombies = |pid: &i32| status(*pid, "State").starts_with('Z');
-            let (zombies, alive): (Vec<i32>, Vec<i32>) = children.partition(zombies);
-            (zombies.is_empty() && alive.len() == 4).then_some(())
+            let states: Vec<_> = children().map(|pid| status_if_there(pid, "State")).collect();
+            let is_alive =
+                |state: &Option<String>| state.as_ref().is_some_and(|s| !s.starts_with('Z'));
+            (states.len() == 4 && states.iter().all(is_alive)).then_some(())
         });
-        let all: Vec<Process> = descendants(init).into_iter().map(Process::of).collect();
+        let all: Vec<Process> = children().map(Process::of).collect();
         starting.container.signal("TERM");
         assert_eq!(starting.wait().code(), Some(7), "with {}", scene.runtime);
         assert!(all.iter().all(|process| !process.is_running()));
