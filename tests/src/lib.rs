@@ -1,6 +1,8 @@
 //! The harness: built programs, configuration directories, containers of real runtimes, stand-ins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+pub mod admission;
+pub mod api_server;
 pub mod audit;
 pub mod bundle;
 pub mod conf_dir;
