@@ -12,7 +12,8 @@ DEMO_PACKAGES := $(BUILD_PACKAGES) runc busybox-static
 BENCH_PACKAGES := $(DEMO_PACKAGES) strace
 # The CRI client of the tests is generated from its protocol.
 CHECK_PACKAGES := $(BUILD_PACKAGES) protobuf-compiler
-TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux python3-minimal podman containerd umoci
+# Prometheus for promtool, python3-venv for what checks manifests.
+TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux python3-minimal podman containerd umoci prometheus python3-venv
 
 .PHONY: help
 help: ## List the commands
@@ -44,8 +45,14 @@ check: ## Format, lints, unit tests, model test
 .PHONY: test
 test: check build ## All of check, real runtimes on this machine and in the guest (root)
 	@tests/require $(TEST_PACKAGES)
+	@tests/kubernetes-tools >/dev/null
 	cargo test --locked -p kcm-tests
 	tests/guest/run
+
+.PHONY: deep
+deep: build ## What takes long and is run before a release: 500 nodes
+	@tests/require $(CHECK_PACKAGES)
+	cargo test --locked -p kcm-tests --test five_hundred_nodes -- --nocapture
 
 .PHONY: bench
 bench: build ## Measure what kcm costs, and write docs/benchmarks.md (root)
@@ -64,6 +71,6 @@ ci: test demo package ## All of test, the demo, licences and sources of the depe
 	cargo test --locked -p kcm-tests --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
-	shellcheck tests/require tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
+	shellcheck tests/require tests/kubernetes-tools tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
 	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

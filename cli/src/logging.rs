@@ -4,7 +4,7 @@ use std::io::Write;
 
 use kcm_core::log_level;
 use kcm_core::notice::{self, Notice};
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct StandardError;
 
@@ -37,19 +37,27 @@ fn print(level: Level, text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// The text on one line: a name in it must not look like another line of the log.
-fn one_line(text: &str) -> String {
+/// The text on one line: a name in it must not look like another line, nor move a cursor.
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether it is said by kcm itself, and not by a library.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("kcm")
 }
 
 impl Log for StandardError {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        let limit = log::max_level();
+        metadata.level() <= limit && (is_ours(metadata) || limit >= LevelFilter::Debug)
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            print(record.level(), &record.args().to_string());
+            // What a library thinks an error may be none: kcm may try again.
+            let level = if is_ours(record.metadata()) { record.level() } else { Level::Debug };
+            print(level, &record.args().to_string());
         }
     }
 

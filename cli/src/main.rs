@@ -1,11 +1,14 @@
 //! `kcm`: makes and shows the pools of CPUs on a node.
 
+mod cluster;
 mod commands;
 mod doctor;
 mod engines;
 mod logging;
 mod machine;
+mod metrics;
 mod output;
+mod report;
 
 use std::process::ExitCode;
 

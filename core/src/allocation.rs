@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::cpu_set::CpuSet;
 use crate::pool::{CpuListName, PoolName, is_plain, shorten};
@@ -117,6 +120,11 @@ impl Allocation {
     /// All CPUs of the lists.
     pub fn cpus(&self) -> CpuSet {
         self.lists.iter().fold(CpuSet::new(), |all, list| all.union(list.cpus()))
+    }
+
+    /// When it was made; none where the record does not say so.
+    pub fn created(&self) -> Option<SystemTime> {
+        OffsetDateTime::parse(&self.created_at, &Rfc3339).ok().map(SystemTime::from)
     }
 
     /// Whether the record says that `pid` is in `list` of `pool`.

@@ -15,6 +15,7 @@ pub mod request;
 pub mod state;
 pub mod task;
 pub mod topology;
+pub mod usage;
 
 pub use cpu_set::CpuSet;
 pub use node::Node;

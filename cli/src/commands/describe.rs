@@ -7,9 +7,9 @@ use kcm_core::notice::Notice;
 use kcm_core::pool::{Pool, PoolName};
 use kcm_core::state::{ConfDir, Contents, Error, LockTimeout};
 use kcm_core::task::{Pid, Tasks};
-use serde::Serialize;
 
 use super::ConfDirFlag;
+use crate::report::description::{CpuList, Description, Pool as PoolDescription};
 use crate::{logging, output};
 
 /// Prints the pools, their CPU lists and the tasks in them, as JSON
@@ -26,31 +26,10 @@ pub(crate) struct Describe {
     conf_dir: ConfDirFlag,
 }
 
-/// The configuration directory, as other programs read it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Description {
-    path: String,
-    pub(super) pools: Pools,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PoolDescription {
-    pub(super) cpu_lists: BTreeMap<String, CpuListDescription>,
-    pub(super) exclusive: bool,
-    pub(super) name: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct CpuListDescription {
-    pub(super) cpus: String,
-    pub(super) tasks: Vec<Pid>,
-}
-
 impl Describe {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let dir = ConfDir::new(self.conf_dir.conf_dir, LockTimeout::from_environment()?);
-        let (description, malformed, notice) = Description::read(&dir)?;
+        let (description, malformed, notice) = read(&dir)?;
         logging::notices(notice);
         output::json::print(&description)?;
         let ok = malformed.is_empty();
@@ -59,13 +38,11 @@ impl Describe {
     }
 }
 
-impl Description {
-    /// All that can be read, what cannot, and whether it was read without the lock.
-    pub(super) fn read(dir: &ConfDir) -> Result<(Self, Vec<Error>, Option<Notice>), Error> {
-        let ((pools, malformed), notice) = dir.read(describe)?;
-        let path = dir.path().display().to_string();
-        Ok((Self { path, pools }, malformed, notice))
-    }
+/// All that can be read, what cannot, and whether it was read without the lock.
+pub(super) fn read(dir: &ConfDir) -> Result<(Description, Vec<Error>, Option<Notice>), Error> {
+    let ((pools, malformed), notice) = dir.read(describe)?;
+    let path = dir.path().display().to_string();
+    Ok((Description { path, pools }, malformed, notice))
 }
 
 type Pools = BTreeMap<String, PoolDescription>;
@@ -98,7 +75,7 @@ fn describe_pool(contents: &Contents, pool: Pool, malformed: &mut Vec<Error>) ->
         };
         match tasks {
             Ok(tasks) => {
-                cpu_lists.insert(cpus.clone(), CpuListDescription { cpus, tasks });
+                cpu_lists.insert(cpus.clone(), CpuList { cpus, tasks });
             }
             Err(error) => malformed.push(error),
         }

@@ -1,13 +1,18 @@
 //! The subcommands, one a file.
 
+mod cluster_init;
 mod completions;
+mod crds;
 mod describe;
+mod discover;
 mod doctor;
 mod init;
 mod install;
 mod isolate;
 mod man_pages;
+mod node_name;
 pub(crate) mod node_report;
+mod publish;
 mod reconcile;
 mod rounds;
 mod uninstall;
@@ -31,12 +36,15 @@ Examples:
   kcm describe
   kcm isolate --pool=dataplane testpmd -- -l 2,10
   kcm reconcile --repair
+  kcm cluster-init --all-hosts --kcm-img=registry.example/kcm:0.1.0
 
 Environment:
   KCM_CONF_DIR      default of --conf-dir
   KCM_LOCK_TIMEOUT  seconds to wait for, and to hold, the directory's lock [default: 30]
   KCM_LOG_LEVEL     CRITICAL, ERROR, WARNING, INFO or DEBUG [default: INFO]
   KCM_PROC_FS       where the host's procfs is mounted [default: /proc]
+  NODE_NAME         default of --node-name
+  KUBECONFIG        the cluster, outside of a pod [default: ~/.kube/config]
 
 Exit status: 0 done; 1 failed, with an ERROR line on standard error; 2 wrong usage. Those of isolate
 are in its own help.";
@@ -45,12 +53,15 @@ are in its own help.";
 enum Command {
     Init(init::Init),
     Describe(describe::Describe),
+    Discover(discover::Discover),
     Isolate(isolate::Isolate),
     Reconcile(reconcile::Reconcile),
     NodeReport(node_report::NodeReport),
+    ClusterInit(cluster_init::ClusterInit),
     Install(install::Install),
     Uninstall(uninstall::Uninstall),
     Doctor(doctor::Doctor),
+    Crds(crds::Crds),
     Completions(completions::Completions),
     ManPages(man_pages::ManPages),
 }
@@ -69,12 +80,15 @@ impl Cli {
         match self.command {
             Command::Init(init) => init.run(),
             Command::Describe(describe) => describe.run(),
+            Command::Discover(discover) => discover.run(),
             Command::Isolate(isolate) => isolate.run(),
             Command::Reconcile(reconcile) => reconcile.run(),
             Command::NodeReport(report) => report.run(),
+            Command::ClusterInit(init) => init.run(),
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Crds(crds) => crds.run(),
             Command::Completions(completions) => completions.run(),
             Command::ManPages(man_pages) => man_pages.run(),
         }

@@ -1,18 +1,19 @@
 //! `kcm node-report`: what this node has, and what is wrong with it.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use kcm_core::CpuSet;
 use kcm_core::pool::CpuListName;
 use kcm_core::state::{ConfDir, LockTimeout};
-use kcm_core::topology::Topology;
-use serde::Serialize;
 
 use super::ConfDirFlag;
-use super::describe::{Description, PoolDescription};
+use super::describe;
+use super::publish::PublishFlags;
 use super::rounds::Rounds;
+use crate::cluster::publish::Document;
 use crate::machine::Machine;
+use crate::report::description::{Description, Pool};
+use crate::report::node::{Check, Checks, NodeReport as Report};
 use crate::{logging, output};
 
 /// Prints the pools, the CPUs of this machine, and what is wrong, as JSON
@@ -25,75 +26,41 @@ use crate::{logging, output};
 Examples:
   kcm node-report
   kcm node-report | jq '.checks.configDirectory'
-  kcm node-report --interval=60")]
+  kcm node-report --interval=60
+  kcm node-report --publish --node-name=worker-1     # then: kubectl get nodereports")]
 pub(crate) struct NodeReport {
     #[command(flatten)]
     conf_dir: ConfDirFlag,
 
     #[command(flatten)]
+    publish: PublishFlags,
+
+    #[command(flatten)]
     rounds: Rounds,
-}
-
-/// The report, as other programs read it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    checks: Checks,
-    description: Option<Description>,
-    topology: TopologyReport,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Checks {
-    config_directory: Check,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Check {
-    pub(crate) errors: Vec<String>,
-    ok: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct TopologyReport {
-    sockets: BTreeMap<u32, SocketReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct SocketReport {
-    cores: Vec<CoreReport>,
-    id: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct CoreReport {
-    cpus: Vec<CpuReport>,
-    id: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct CpuReport {
-    id: u32,
-    isolated: bool,
 }
 
 impl NodeReport {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let dir = ConfDir::new(&self.conf_dir.conf_dir, LockTimeout::from_environment()?);
-        self.rounds.run(|| {
+        let mut publisher = self.publish.publisher()?;
+        self.rounds.run(|findings| {
+            findings.look_at(&dir);
             let machine = Machine::from_environment();
             let (description, check) = look_at(&dir, &machine.online()?);
-            let topology = topology(machine.topology(&machine.isolated()?)?);
+            let topology = machine.topology(&machine.isolated()?)?.into();
             let checks = Checks { config_directory: check };
-            output::json::print(&Report { checks, description, topology })?;
+            let report = Report { checks, description, topology };
+            output::json::print(&report)?;
+            if let Some(publisher) = &mut publisher {
+                publisher.publish(Document::from(report))?;
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
 }
 
 pub(crate) fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, Check) {
-    let (description, errors) = match Description::read(dir) {
+    let (description, errors) = match describe::read(dir) {
         Ok((description, malformed, notice)) => {
             logging::notices(notice);
             let mut errors: Vec<String> = malformed.iter().map(ToString::to_string).collect();
@@ -109,7 +76,7 @@ pub(crate) fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, C
 
 /// A CPU list with the pool that it is in, and how many tasks it has.
 struct Slot<'a> {
-    pool: &'a PoolDescription,
+    pool: &'a Pool,
     list: CpuListName,
     tasks: &'a [kcm_core::task::Pid],
 }
@@ -125,7 +92,7 @@ fn find_errors(description: &Description, online: &CpuSet) -> Vec<String> {
 }
 
 /// The CPU lists of a pool, ascending by lowest CPU.
-fn slots(pool: &PoolDescription) -> Vec<Slot<'_>> {
+fn slots(pool: &Pool) -> Vec<Slot<'_>> {
     let lists = pool.cpu_lists.values().filter_map(|list| {
         // It was read from such a name.
         let name = list.cpus.parse().ok()?;
@@ -166,19 +133,4 @@ impl Slot<'_> {
             format!("CPU list overlap detected in {ours} and {theirs} (in both: {both:?})")
         })
     }
-}
-
-fn topology(topology: Topology) -> TopologyReport {
-    let sockets = topology.sockets().into_iter().map(|socket| {
-        let cores = socket.cores.into_iter().map(|core| CoreReport {
-            cpus: core
-                .cpus
-                .iter()
-                .map(|id| CpuReport { id, isolated: core.isolated.contains(id) })
-                .collect(),
-            id: core.id,
-        });
-        (socket.id, SocketReport { cores: cores.collect(), id: socket.id })
-    });
-    TopologyReport { sockets: sockets.collect() }
 }

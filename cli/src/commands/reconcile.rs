@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use kcm_core::Node;
 use kcm_core::allocation::Owner;
-use kcm_core::node::{Mismatch, Reclaimed, Reconciled};
+use kcm_core::node::{Mismatch, Reclaimed as Freed, Reconciled};
 use kcm_core::state::{ConfDir, LockTimeout};
-use kcm_core::task::Pid;
-use serde::Serialize;
 
 use super::ConfDirFlag;
+use super::publish::PublishFlags;
 use super::rounds::Rounds;
+use crate::cluster::publish::Document;
 use crate::machine::Machine;
+use crate::metrics::Findings;
+use crate::report::reconcile::{Mismatched, Reclaimed, ReconcileReport};
 use crate::{logging, output};
 
 /// Gives back what dead containers hold, and finds those that do not run where they should
@@ -25,6 +27,7 @@ use crate::{logging, output};
 Examples:
   kcm reconcile
   kcm reconcile --repair --interval=60
+  kcm reconcile --publish --node-name=worker-1      # then: kubectl get reconcilereports
   kcm reconcile | jq '.mismatchedCpuMasks[]'
 
 KCM_CGROUP_FS is where the host's cgroup file system is mounted [default: /sys/fs/cgroup]. Without
@@ -38,53 +41,42 @@ pub(crate) struct Reconcile {
     repair: bool,
 
     #[command(flatten)]
+    publish: PublishFlags,
+
+    #[command(flatten)]
     rounds: Rounds,
-}
-
-/// What a round found, as other programs read it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    mismatched_cpu_masks: Vec<MismatchReport>,
-    reclaimed_cpu_lists: Vec<ReclaimedReport>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MismatchReport {
-    actual_cpus: Vec<u32>,
-    cpus: String,
-    pid: Pid,
-    pool: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repaired: Option<bool>,
-}
-
-#[derive(Debug, Serialize)]
-struct ReclaimedReport {
-    cpus: String,
-    pid: Pid,
-    pool: String,
 }
 
 impl Reconcile {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let limit = LockTimeout::from_environment()?;
-        let Self { conf_dir, repair, rounds } = self;
-        rounds.run(|| {
+        let Self { conf_dir, repair, publish, rounds } = self;
+        let mut publisher = publish.publisher()?;
+        rounds.run(|findings| {
             let conf = ConfDir::new(&conf_dir.conf_dir, limit);
-            round(&Machine::from_environment().node(conf)?, repair)
+            let node = Machine::from_environment().node(conf)?;
+            let (report, status) = round(&node, repair, findings)?;
+            if let Some(publisher) = &mut publisher {
+                publisher.publish(Document::from(report))?;
+            }
+            Ok(status)
         })
     }
 }
 
-fn round(node: &Node, repair: bool) -> anyhow::Result<ExitCode> {
+fn round(
+    node: &Node,
+    repair: bool,
+    findings: &mut Findings,
+) -> anyhow::Result<(ReconcileReport, ExitCode)> {
     let mut notices = Vec::new();
     let found = node.reconcile(&mut notices);
     logging::notices(notices);
-    let Reconciled { reclaimed, mismatched, failures } = found?;
-    let repaired = if repair { repair_all(node, &mismatched) } else { Repairs::new() };
-    output::json::print(&Report {
+    let found = found?;
+    findings.reconciled(&found);
+    let Reconciled { reclaimed, mismatched, failures, .. } = found;
+    let repaired = if repair { repair_all(node, &mismatched, findings) } else { Repairs::new() };
+    let report = ReconcileReport {
         mismatched_cpu_masks: mismatched
             .into_iter()
             .map(|mismatch| {
@@ -95,21 +87,22 @@ fn round(node: &Node, repair: bool) -> anyhow::Result<ExitCode> {
             .collect(),
         reclaimed_cpu_lists: reclaimed
             .into_iter()
-            .map(|Reclaimed { list, pid, pool, .. }| ReclaimedReport {
+            .map(|Freed { list, pid, pool, .. }| Reclaimed {
                 cpus: list,
                 pid,
                 pool: pool.to_string(),
             })
             .collect(),
-    })?;
+    };
+    output::json::print(&report)?;
     let is_clean = failures.is_empty();
     failures.into_iter().for_each(|failure| logging::failure(&anyhow::Error::msg(failure)));
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((report, if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }
 
-fn report(mismatch: Mismatch, repaired: Option<bool>) -> MismatchReport {
+fn report(mismatch: Mismatch, repaired: Option<bool>) -> Mismatched {
     let Mismatch { pool, list, pid, actual, .. } = mismatch;
-    MismatchReport {
+    Mismatched {
         actual_cpus: actual.iter().collect(),
         cpus: list.to_string(),
         pid,
@@ -122,7 +115,7 @@ fn report(mismatch: Mismatch, repaired: Option<bool>) -> MismatchReport {
 type Repairs = BTreeMap<Owner, bool>;
 
 /// Each owner once, whatever the number of its lists.
-fn repair_all(node: &Node, mismatched: &[Mismatch]) -> Repairs {
+fn repair_all(node: &Node, mismatched: &[Mismatch], findings: &mut Findings) -> Repairs {
     let mut repairs = Repairs::new();
     for mismatch in mismatched {
         let owner = mismatch.allocation.as_ref().map(|allocation| &allocation.owner);
@@ -130,6 +123,7 @@ fn repair_all(node: &Node, mismatched: &[Mismatch]) -> Repairs {
             continue;
         }
         let result = node.repair(mismatch);
+        findings.repaired(&mismatch.pool, result.is_ok());
         let name = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
         let (pid, pool) = (mismatch.pid, &mismatch.pool);
         match &result {

@@ -1,11 +1,16 @@
 //! What a command does once, or again and again.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use kcm_core::host::stop::{self, Stop};
 
+use super::Cli;
 use crate::logging;
+use crate::metrics::{Findings, Metrics};
 
 /// How often.
 #[derive(Debug, clap::Args)]
@@ -19,31 +24,59 @@ pub(super) struct Rounds {
         allow_negative_numbers = true
     )]
     interval: Duration,
+
+    /// Serve Prometheus metrics at http://IP:PORT/metrics, and /healthz, while it goes on
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    metrics_addr: Option<SocketAddr>,
 }
 
 impl Rounds {
     /// Does it. Of many rounds one may fail: that is logged, and the next one comes. SIGTERM and
-    /// SIGINT end them.
+    /// SIGINT end them. A round may say what it found, for the metrics.
     pub(super) fn run(
         self,
-        mut round: impl FnMut() -> anyhow::Result<ExitCode>,
+        mut round: impl FnMut(&mut Findings) -> anyhow::Result<ExitCode>,
     ) -> anyhow::Result<ExitCode> {
         if self.interval.is_zero() {
-            return round();
+            return match self.metrics_addr {
+                None => round(&mut Findings::default()),
+                Some(_) => {
+                    wrong_usage("--metrics-addr serves while rounds go on: give --interval, too")
+                }
+            };
         }
+        let serve = |address| Metrics::serve(address, self.interval);
+        let mut metrics = self.metrics_addr.map(serve).transpose()?;
         let stop = Stop::new()?;
         loop {
-            match stop.listen(&mut round)? {
-                // It was asked to end in the midst of it.
-                _ if stop::is_asked() => return Ok(ExitCode::SUCCESS),
-                Ok(_) => {}
-                Err(error) => logging::failure(&error),
+            let mut findings = Findings::of_a_round(metrics.is_some());
+            let begun = Instant::now();
+            let result = stop.listen(|| round(&mut findings))?;
+            if stop::is_asked() {
+                // In the midst of it.
+                return Ok(ExitCode::SUCCESS);
+            }
+            if let Some(metrics) = &mut metrics {
+                metrics.add(&findings, &result, begun.elapsed());
+            }
+            if let Err(error) = result {
+                logging::failure(&error);
             }
             if stop.within(self.interval)? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
     }
+}
+
+/// As clap says it, with status 2: what one flag asks of another's value is beyond its attributes.
+fn wrong_usage(text: &str) -> anyhow::Result<ExitCode> {
+    let _ = Cli::command().error(ErrorKind::MissingRequiredArgument, text).print();
+    Ok(ExitCode::from(2))
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "give an IP address and a port, as in 127.0.0.1:9810 or [::1]:9810")
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

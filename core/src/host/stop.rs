@@ -51,3 +51,10 @@ impl Stop {
 pub fn is_asked() -> bool {
     sys::is_stop_remembered()
 }
+
+/// Has the calling thread, one that only helps, never get the two signals: the main thread would
+/// not wake up.
+pub fn leave_to_the_main_thread() {
+    // It fails for invalid arguments alone.
+    let _ = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]).thread_block();
+}

@@ -148,3 +148,16 @@ pub(super) fn remember_stop() -> io::Result<()> {
 pub(super) fn is_stop_remembered() -> bool {
     STOP.load(Ordering::Acquire)
 }
+
+/// Chooses `files dns` for hosts, in place of `/etc/nsswitch.conf` (nsswitch.conf(5)); whether it
+/// did. Both are part of a static glibc (2.34 and newer).
+pub(super) fn configure_hosts_lookup() -> bool {
+    unsafe extern "C" {
+        fn __nss_configure_lookup(
+            database: *const libc::c_char,
+            services: *const libc::c_char,
+        ) -> libc::c_int;
+    }
+    // SAFETY: two strings that end in NUL and live for ever; the function copies what it needs.
+    unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) == 0 }
+}

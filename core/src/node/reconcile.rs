@@ -10,6 +10,7 @@ use crate::plan::reconcile::{Holder, Reclaimed, Stray, missing, reclaim, settle}
 use crate::pool::{Pool, PoolName};
 use crate::state::{Listing, Update};
 use crate::task::{Pid, Tasks};
+use crate::usage::Usage;
 
 /// What one look at the node has found.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Reconciled {
     pub mismatched: Vec<Mismatch>,
     /// What a person must mend; the rest was done.
     pub failures: Vec<String>,
+    /// How much of each pool that could be read is in use now.
+    pub usage: Vec<Usage>,
 }
 
 impl Node {
@@ -72,6 +75,7 @@ impl Node {
             }
         }
         let pools: Vec<Pool> = pools.into_values().flatten().collect();
+        found.usage = pools.iter().map(|pool| Usage::of(pool, &records)).collect();
         Ok((found, live_tasks(state, &pools, &records)))
     }
 

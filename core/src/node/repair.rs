@@ -2,9 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use super::{Error, Judge, Node};
 use crate::CpuSet;
 use crate::allocation::{Allocation, Owner};
@@ -117,7 +114,7 @@ impl Node {
     pub(super) fn mismatch(&self, task: Live) -> Result<Option<Mismatch>, Error> {
         let Live { pool, list, pid, record, cpus, since } = task;
         let is_settled = match &record {
-            Some(record) => record.affinity && !is_young(created(record)),
+            Some(record) => record.affinity && !is_young(record.created()),
             None => !is_young(since),
         };
         if !is_settled {
@@ -233,11 +230,6 @@ impl Node {
 /// name, as runtimes and engines make them.
 fn is_named_after(cgroup: &Cgroup, owner: &Owner) -> bool {
     cgroup.path().rsplit('/').take(2).any(|name| name.contains(owner.as_ref()))
-}
-
-/// When a record was made; none where it does not say so.
-fn created(record: &Allocation) -> Option<SystemTime> {
-    OffsetDateTime::parse(&record.created_at, &Rfc3339).ok().map(SystemTime::from)
 }
 
 /// Whether something is younger than the hook's time limit. What is of the future is not: the

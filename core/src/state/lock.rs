@@ -36,6 +36,13 @@ impl LockTimeout {
     }
 }
 
+impl LockTimeout {
+    /// How long a use of the directory takes at the most: to wait for the lock, and then to hold it.
+    pub fn longest_use(self) -> Duration {
+        2 * self.0
+    }
+}
+
 impl Default for LockTimeout {
     fn default() -> Self {
         Self(Duration::from_secs(30))

@@ -1,0 +1,70 @@
+//! What a round has found, as far as metrics tell of it.
+
+use kcm_core::node::Reconciled;
+use kcm_core::pool::PoolName;
+use kcm_core::state::ConfDir;
+use kcm_core::usage::{self, Usage};
+
+/// What a round has found. A command fills in what it has seen anyway.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    is_watched: bool,
+    /// None where the pools could not be read, or nobody looked.
+    pub(super) usage: Option<Vec<Usage>>,
+    /// None in a command that does not reconcile.
+    pub(super) reconciled: Option<PoolsOf>,
+    /// The pool of each repair that was tried, and whether it worked.
+    pub(super) repairs: Vec<(PoolName, bool)>,
+    failures: Vec<String>,
+}
+
+/// The pools of what reconcile has found, each as often as it is in its report.
+#[derive(Debug)]
+pub(super) struct PoolsOf {
+    pub(super) reclaimed: Vec<PoolName>,
+    pub(super) mismatched: Vec<PoolName>,
+}
+
+impl Findings {
+    /// For a round; of one that is watched, metrics will tell.
+    pub(crate) fn of_a_round(is_watched: bool) -> Self {
+        Self { is_watched, ..Self::default() }
+    }
+
+    /// Reconcile has found this.
+    pub(crate) fn reconciled(&mut self, found: &Reconciled) {
+        self.usage = Some(found.usage.clone());
+        self.failures.extend(found.failures.iter().cloned());
+        self.reconciled = Some(PoolsOf {
+            reclaimed: found.reclaimed.iter().map(|r| r.pool.clone()).collect(),
+            mismatched: found.mismatched.iter().map(|m| m.pool.clone()).collect(),
+        });
+    }
+
+    /// A repair was tried.
+    pub(crate) fn repaired(&mut self, pool: &PoolName, worked: bool) {
+        self.repairs.push((pool.clone(), worked));
+    }
+
+    /// Sees how much of the pools is in use, where metrics will tell of it: for a command that has
+    /// not looked itself. A directory that cannot be read makes the round one that failed.
+    pub(crate) fn look_at(&mut self, dir: &ConfDir) {
+        if !self.is_watched {
+            return;
+        }
+        match dir.read(usage::read) {
+            // That there was no lock is told by whoever reads the directory for its result.
+            Ok((usage, _)) => self.usage = Some(usage),
+            Err(error) => self.failures.push(error.to_string()),
+        }
+    }
+
+    /// Why the round is one that failed, though it went on to its end.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &self.failures[..] {
+            [] => None,
+            [only] => Some(only.clone()),
+            [first, more @ ..] => Some(format!("{first} (and {} more)", more.len())),
+        }
+    }
+}
