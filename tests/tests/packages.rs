@@ -166,6 +166,22 @@ fn the_image_has_the_two_programs_and_podman_runs_them() {
         in_image(&["init", "--num-dp-cores=1", "--num-cp-cores=0"]).succeeded();
         assert!(conf_dir.join("pools/dataplane/exclusive").is_file());
 
+        // As in the second pod of `kcm cluster-init`: with no right but what any container has.
+        let mounts = ["--volume=/proc:/host/proc:ro", "--volume=/sys/fs/cgroup:/host/cgroup:ro"];
+        let environment = ["--env=KCM_PROC_FS=/host/proc", "--env=KCM_CGROUP_FS=/host/cgroup"];
+        let dead = conf_dir.join("pools/dataplane/0/tasks");
+        fs::write(&dead, "4194305").unwrap(); // above every pid_max
+        let flags = ["run", "--rm", "--network=none", "--log-driver=k8s-file", "--volume", &volume];
+        let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+        let security = ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"];
+        let words = ["isolate", "--pool=infra", "/kcm", "--", "reconcile"];
+        let image_and_words = [&[image.as_str()], &words[..]].concat();
+        let reconciled = podman(
+            &[&flags[..], &limits, &security, &mounts, &environment, &image_and_words].concat(),
+        );
+        assert!(reconciled.succeeded().out.contains("\"pid\": 4194305"));
+        assert_eq!(fs::read_to_string(&dead).unwrap(), "");
+
         // As from a DaemonSet: onto the node's file system.
         let host = node.folder().join("host");
         fs::create_dir_all(host.join("usr/bin")).unwrap();
