@@ -1,5 +1,6 @@
 //! The record that an owner holds CPU lists.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -76,12 +77,22 @@ pub struct Allocation {
     pub process: Process,
     /// RFC 3339, UTC, whole seconds.
     pub created_at: String,
-    /// Path of the container's cgroup below the root of its cpuset hierarchy; none for `isolate`.
-    pub cgroup: Option<String>,
+    /// The cgroup that the lists are held for; none for an `isolate` without one of its own.
+    pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs (`isolate --no-affinity`).
     pub affinity: bool,
     /// What is known of the container.
     pub details: Details,
+}
+
+/// Which cgroup it is, beyond the reuse of paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupId {
+    /// Path below the root of its cpuset hierarchy.
+    pub path: String,
+    /// The kernel's own number of it: the inode of its folder, which no other cgroup of this boot
+    /// has. None in a record of kcm 0.1.
+    pub inode: Option<u64>,
 }
 
 /// What a record says of an owner, for people; every field may be absent.
@@ -114,27 +125,84 @@ impl Details {
         let known: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
         (!known.is_empty()).then(|| known.join("/"))
     }
+
+    /// The same, cut to 8 KiB in all, with a mark where something is missing: whoever starts a
+    /// container chooses how long its names are.
+    fn cut(&self) -> Self {
+        let cut = |text: &Option<String>| text.as_deref().map(|text| cut(text, DETAIL_LIMIT));
+        let command = self.command.as_ref().map(|words| cut_words(words, COMMAND_LIMIT));
+        Self {
+            container: cut(&self.container),
+            pod: cut(&self.pod),
+            namespace: cut(&self.namespace),
+            image: cut(&self.image),
+            runtime: cut(&self.runtime),
+            command,
+        }
+    }
 }
 
+/// Bytes of one detail, and of a command line.
+const DETAIL_LIMIT: usize = 1 << 10;
+const COMMAND_LIMIT: usize = 3 << 10;
+
+/// A text's beginning of at most `limit` bytes, with a mark where there was more.
+fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let room = limit.saturating_sub(MARK.len());
+    let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+    format!("{}{MARK}", &text[..end])
+}
+
+fn cut_words(words: &[String], limit: usize) -> Vec<String> {
+    let mut left = limit;
+    let mut kept = Vec::new();
+    for word in words {
+        // A word costs its quotes and comma, too.
+        let word_limit = left.saturating_sub(MARK.len() + 3);
+        if word.len() > word_limit {
+            kept.push(cut(word, word_limit.max(MARK.len())));
+            break;
+        }
+        left -= word.len() + 3;
+        kept.push(word.clone());
+    }
+    kept
+}
+
+/// That something was left out.
+const MARK: &str = "…";
+
 impl Allocation {
+    /// The path of its cgroup.
+    pub fn cgroup_path(&self) -> Option<&str> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.path.as_str())
+    }
+
+    /// Whether it names a list of a pool.
+    pub fn names(&self, pool: &PoolName, list: &str) -> bool {
+        self.pool == *pool && self.lists.iter().any(|held| held.as_str() == list)
+    }
+
     /// All CPUs of the lists.
     pub fn cpus(&self) -> CpuSet {
         self.lists.iter().fold(CpuSet::new(), |all, list| all.union(list.cpus()))
     }
 
-    /// When it was made; none where the record does not say so.
+    /// When it was made, for people and statistics; none where the record does not say so.
     pub fn created(&self) -> Option<SystemTime> {
         OffsetDateTime::parse(&self.created_at, &Rfc3339).ok().map(SystemTime::from)
     }
 
     /// Whether the record says that `pid` is in `list` of `pool`.
     pub fn holds(&self, pool: &PoolName, list: &str, pid: Pid) -> bool {
-        self.process.pid == pid
-            && self.pool == *pool
-            && self.lists.iter().any(|held| held.as_str() == list)
+        self.process.pid == pid && self.names(pool, list)
     }
 
-    /// The record as JSON, indented by two blanks, with a final newline.
+    /// The record as JSON, indented by two blanks, with a final newline. Details are cut; what
+    /// decides is not.
     pub fn to_json(&self) -> String {
         let file = RecordFile {
             owner: self.owner.clone(),
@@ -145,9 +213,10 @@ impl Allocation {
             start_time: self.process.start_time,
             boot_id: self.process.boot_id.clone(),
             created_at: self.created_at.clone(),
-            cgroup: self.cgroup.clone(),
+            cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+            cgroup_inode: self.cgroup.as_ref().and_then(|cgroup| cgroup.inode),
             affinity: self.affinity,
-            details: self.details.clone(),
+            details: self.details.cut(),
         };
         // Plain strings and numbers: serialising them cannot fail.
         serde_json::to_string_pretty(&file).map(|json| json + "\n").unwrap_or_default()
@@ -164,14 +233,18 @@ impl Allocation {
             lists: lists.collect::<Result<_, _>>()?,
             process: Process { pid: file.pid, start_time: file.start_time, boot_id: file.boot_id },
             created_at: file.created_at,
-            cgroup: file.cgroup,
+            cgroup: file.cgroup.map(|path| CgroupId { path, inode: file.cgroup_inode }),
             affinity: file.affinity,
             details: file.details,
         };
         if record.lists.is_empty() {
             return Err(BadRecord("it names no CPU list".into()));
         }
-        match &record.cgroup {
+        let names: BTreeSet<&str> = record.lists.iter().map(CpuListName::as_str).collect();
+        if names.len() < record.lists.len() {
+            return Err(BadRecord("it names a CPU list twice".into()));
+        }
+        match record.cgroup_path() {
             Some(path) if !is_cgroup_path(path) => {
                 Err(BadRecord(format!("{:?} cannot be a container's cgroup", shorten(path))))
             }
@@ -212,6 +285,8 @@ struct RecordFile {
     created_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cgroup_inode: Option<u64>,
     affinity: bool,
     #[serde(flatten)]
     details: Details,
@@ -233,7 +308,7 @@ mod tests {
                 boot_id: "e8d869ac".into(),
             },
             created_at: "2026-11-21T22:00:00Z".into(),
-            cgroup: Some("/kubepods/pod1/c1".into()),
+            cgroup: Some(CgroupId { path: "/kubepods/pod1/c1".into(), inode: Some(4711) }),
             affinity: true,
             details: Details { pod: Some("web".into()), ..Details::default() },
         }
@@ -257,6 +332,7 @@ mod tests {
   "bootId": "e8d869ac",
   "createdAt": "2026-11-21T22:00:00Z",
   "cgroup": "/kubepods/pod1/c1",
+  "cgroupInode": 4711,
   "affinity": true,
   "pod": "web"
 }
@@ -272,6 +348,7 @@ mod tests {
             ("\"c1\"", "\"../../etc/passwd\""),
             ("\"dataplane\"", "\"../x\""),
             ("\"2,10\"", "\"../2\""),
+            ("\"2,10\"", "\"3,11\""),
             ("4711", "0"),
             ("4711", "-1"),
             ("/kubepods/pod1/c1", "/"),
@@ -282,6 +359,44 @@ mod tests {
             assert!(json.contains(from));
             assert!(Allocation::from_json(&json.replacen(from, to, 1)).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn details_are_cut_with_a_mark_and_what_decides_never() {
+        let long = "ä".repeat(70_000);
+        let words: Vec<String> = std::iter::repeat_n("x".repeat(100), 10_000).collect();
+        let lists = (0..1024).map(|n| n.to_string().parse().unwrap()).collect();
+        let details = Details {
+            container: Some(long.clone()),
+            pod: Some(long.clone()),
+            namespace: Some(long.clone()),
+            image: Some(long.clone()),
+            runtime: None,
+            command: Some(words),
+        };
+        let whole = Allocation { lists, details, ..record() };
+        let json = whole.to_json();
+        assert!(json.len() < 64 << 10, "{}", json.len());
+        let read = Allocation::from_json(&json).unwrap();
+        assert_eq!(Allocation { details: Details::default(), ..read.clone() }.lists, whole.lists);
+        let pod = read.details.pod.unwrap();
+        assert!(pod.len() <= 1024 && pod.starts_with("ää") && pod.ends_with('…'), "{pod}");
+        let command = read.details.command.unwrap();
+        assert!(command.len() > 10 && command.last().unwrap().ends_with('…'), "{command:?}");
+        assert!(command.iter().map(String::len).sum::<usize>() <= 3 << 10);
+        let details = Details {
+            pod: Some("p".into()),
+            command: Some(vec!["a".into(); 3]),
+            ..Details::default()
+        };
+        assert_eq!(details.cut(), details);
+    }
+
+    #[test]
+    fn a_record_of_kcm_0_1_has_no_inode_and_is_read() {
+        let json = record().to_json().replace("  \"cgroupInode\": 4711,\n", "");
+        let cgroup = Allocation::from_json(&json).unwrap().cgroup.unwrap();
+        assert_eq!((cgroup.path.as_str(), cgroup.inode), ("/kubepods/pod1/c1", None));
     }
 
     #[test]

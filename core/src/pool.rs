@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::cpu_set::{self, CpuSet};
-use crate::task::Tasks;
 
 /// The longest pool name: with `kcm.intel.com/` and `-cores` around it, it is still a Kubernetes
 /// resource name (63 characters after the slash).
@@ -65,12 +64,26 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
+/// The longest name that a folder can have (pathconf(3), `NAME_MAX`).
+const LONGEST_FOLDER: usize = 255;
+
 /// The name of a CPU list's directory with the CPUs that it stands for. The spelling is the
 /// identity: `5,13,6,14` and `5-6,13-14` are two names of equal sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuListName {
     name: String,
     cpus: CpuSet,
+}
+
+/// Why a text is no CPU list's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCpuListName {
+    /// It is no CPU list.
+    #[error(transparent)]
+    NoList(#[from] cpu_set::ParseError),
+    /// No folder can have it.
+    #[error("it has {0} characters, and a CPU list is a folder's name: {LONGEST_FOLDER} at most")]
+    TooLong(usize),
 }
 
 impl CpuListName {
@@ -86,9 +99,12 @@ impl CpuListName {
 }
 
 impl FromStr for CpuListName {
-    type Err = cpu_set::ParseError;
+    type Err = BadCpuListName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
+        if name.len() > LONGEST_FOLDER {
+            return Err(BadCpuListName::TooLong(name.len()));
+        }
         Ok(Self { name: name.to_owned(), cpus: name.parse()? })
     }
 }
@@ -99,29 +115,31 @@ impl fmt::Display for CpuListName {
     }
 }
 
-/// What one pool looks like at one moment: read under the lock, then planned with.
+/// What one pool looks like at one moment: read under the lock, then planned with. `T` is what is
+/// known of each list: a [`Glance`](crate::task::Glance), or all of it
+/// ([`Judged`](crate::task::Judged)).
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct Pool<T> {
     /// The pool's name.
     pub name: PoolName,
     /// Whether each CPU list has one owner at the most.
     pub exclusive: bool,
     /// The CPU lists, ascending by lowest CPU, ties by name.
-    pub lists: Vec<CpuList>,
+    pub lists: Vec<CpuList<T>>,
 }
 
 /// A CPU list and the tasks in it.
 #[derive(Clone, Debug)]
-pub struct CpuList {
+pub struct CpuList<T> {
     /// Name and CPUs.
     pub name: CpuListName,
-    /// What is known of its `tasks` file.
-    pub tasks: Tasks,
+    /// What is known of who is in it.
+    pub tasks: T,
 }
 
-impl Pool {
+impl<T> Pool<T> {
     /// Puts the lists in allocation order: ascending by lowest CPU, not by string.
-    pub fn new(name: PoolName, exclusive: bool, mut lists: Vec<CpuList>) -> Self {
+    pub fn new(name: PoolName, exclusive: bool, mut lists: Vec<CpuList<T>>) -> Self {
         lists.sort_by(|a, b| {
             (a.name.cpus.first(), &a.name.name).cmp(&(b.name.cpus.first(), &b.name.name))
         });
@@ -152,7 +170,7 @@ mod tests {
 
     #[test]
     fn lists_are_ordered_by_lowest_cpu_not_by_string() {
-        let list = |name: &str| CpuList { name: name.parse().unwrap(), tasks: Tasks::Empty };
+        let list = |name: &str| CpuList { name: name.parse().unwrap(), tasks: () };
         let pool = Pool::new("p".parse().unwrap(), true, vec![list("10,26"), list("2,18")]);
         assert_eq!(pool.lists[0].name.as_str(), "2,18");
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::allocation::{Details, Owner};
+use crate::allocation::{CgroupId, Details, Owner};
 use crate::cpu_set::CpuSet;
 use crate::pool::PoolName;
 use crate::task::Process;
@@ -21,8 +21,8 @@ pub struct Request {
     /// The CPUs that the owner may use at all: its parent cgroup's effective cpuset, or its own
     /// allowed CPUs. Never an offline one.
     pub usable: CpuSet,
-    /// Path of the container's cgroup; none for `isolate`.
-    pub cgroup: Option<String>,
+    /// The cgroup that the lists are for; none for an `isolate` without one of its own.
+    pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs.
     pub affinity: bool,
     /// What to record of the owner, for people.

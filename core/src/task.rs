@@ -1,5 +1,6 @@
 //! Tasks: host processes that are in a CPU list.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -70,20 +71,41 @@ pub struct Process {
     pub boot_id: String,
 }
 
-/// What is known of a CPU list's `tasks` file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tasks {
-    /// The file has no bytes, or is not there.
+/// What one look at a list's folder tells, with nothing opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// `tasks` is there, and empty.
     Empty,
-    /// It has bytes that nobody has looked into: held, as far as is known.
+    /// Anything else: held, as far as is known.
     Unread,
-    /// It was read, and each process judged.
-    Judged(Vec<Task>),
-    /// It holds something that is no process id: the list is out of use until somebody mends it.
-    Malformed(String),
 }
 
-/// One process in a `tasks` file.
+/// A `tasks` file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TasksFile {
+    /// These process ids are in it, each once.
+    Pids(Vec<Pid>),
+    /// It is not there, or holds NUL bytes alone, as a power cut may leave it.
+    Blank,
+    /// It holds something else, or something else stands in its place.
+    Damaged {
+        /// What is wrong: names the file.
+        cause: String,
+        /// What can still be read of it.
+        pids: Vec<Pid>,
+    },
+}
+
+/// What is known of who holds a CPU list: its `tasks` and the records that name it, each judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What `tasks` says.
+    pub file: TasksFile,
+    /// The processes in `tasks`, and those that hold the list by their record alone.
+    pub tasks: Vec<Task>,
+}
+
+/// One process that holds a list, or did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Host process id.
@@ -91,33 +113,72 @@ pub struct Task {
     /// Whose it is, where a record says so.
     pub owner: Option<Owner>,
     /// Whether it, or anything of its owner, is still alive.
-    pub alive: bool,
+    pub life: Life,
+    /// Whether its process id is in `tasks`; else a record alone says that it holds the list.
+    pub is_written: bool,
 }
 
-impl Tasks {
-    /// Whether nothing alive is in the list, as far as was looked.
+/// What became of a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Something of it lives, and holds its lists.
+    Alive,
+    /// Nothing of it lives.
+    Dead,
+    /// It lives, but was never bound to its CPUs, nobody is about to bind it, and it is in no
+    /// `tasks`: a start that failed, which holds nothing.
+    NeverBound,
+}
+
+impl Task {
+    /// Whether it holds its list.
+    pub fn is_alive(&self) -> bool {
+        self.life == Life::Alive
+    }
+}
+
+impl Judged {
+    /// Whether nothing alive is in the list.
     pub fn is_free(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Unread | Self::Malformed(_) => false,
-            Self::Judged(tasks) => tasks.iter().all(|task| !task.alive),
+        self.damage().is_none() && self.live() == 0
+    }
+
+    /// How many live tasks are in the list.
+    pub fn live(&self) -> usize {
+        self.tasks.iter().filter(|task| task.is_alive()).count()
+    }
+
+    /// Why nobody may be given the list though nobody holds it.
+    pub fn damage(&self) -> Option<&str> {
+        match &self.file {
+            TasksFile::Damaged { cause, .. } if self.live() == 0 => Some(cause),
+            _ => None,
         }
     }
 
-    /// How many live tasks are in the list; 0 where nobody looked.
-    pub fn live(&self) -> usize {
-        match self {
-            Self::Judged(tasks) => tasks.iter().filter(|task| task.alive).count(),
-            Self::Empty | Self::Unread | Self::Malformed(_) => 0,
-        }
+    /// The process ids that belong into `tasks`: those of the living.
+    pub fn living(&self) -> Vec<Pid> {
+        self.tasks.iter().filter(|task| task.is_alive()).map(|task| task.pid).collect()
     }
 }
 
 /// Parses a `tasks` file: process ids separated by commas, blanks or newlines, empty fields
-/// allowed. The error is the first word that is no process id.
-pub fn parse_tasks(text: &str) -> Result<Vec<Pid>, BadPid> {
+/// allowed; of one that is there twice, the first counts. The error is the first word that is no
+/// process id, beside all that are.
+pub fn parse_tasks(text: &str) -> Result<Vec<Pid>, (BadPid, Vec<Pid>)> {
+    let (mut pids, mut seen, mut bad) = (Vec::new(), HashSet::new(), None);
     let words = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
-    words.filter(|word| !word.is_empty()).map(str::parse).collect()
+    for word in words.filter(|word| !word.is_empty()) {
+        match word.parse() {
+            Ok(pid) if seen.insert(pid) => pids.push(pid),
+            Ok(_) => {}
+            Err(error) => bad = bad.or(Some(error)),
+        }
+    }
+    match bad {
+        None => Ok(pids),
+        Some(bad) => Err((bad, pids)),
+    }
 }
 
 /// Prints a `tasks` file: comma-separated, no newline.
@@ -142,6 +203,7 @@ mod tests {
             ("12,\n", vec![12]),
             ("12,34", vec![12, 34]),
             (" 12 ,, 34\n5", vec![12, 34, 5]),
+            ("5,12,5,5,12", vec![5, 12]),
             ("2147483647", vec![i32::MAX]),
         ] {
             assert_eq!(parse_tasks(text), Ok(pids(&expected)), "{text:?}");
@@ -161,8 +223,10 @@ mod tests {
             ("2147483648", "2147483648"),
             ("1.5", "1.5"),
         ] {
-            assert_eq!(parse_tasks(text), Err(BadPid(word.into())), "{text:?}");
+            assert_eq!(parse_tasks(text).map_err(|(bad, _)| bad), Err(BadPid(word.into())));
         }
+        let (_, rest) = parse_tasks("7,x,8,y").unwrap_err();
+        assert_eq!(rest, pids(&[7, 8]));
     }
 
     proptest! {

@@ -1,12 +1,13 @@
 //! How much of a pool is in use: numbers for monitoring.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use crate::allocation::Allocation;
-use crate::pool::{Pool, PoolName};
+use crate::allocation::{Allocation, Owner};
+use crate::plan::Slot;
+use crate::pool::{CpuList, Pool, PoolName};
 use crate::state::{Contents, Error};
-use crate::task::{Pid, Task, Tasks};
+use crate::task::{Glance, Judged, Life, Pid, Task, TasksFile};
 
 /// How much of a pool is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +37,14 @@ pub struct Lists {
 
 impl Usage {
     /// Of a pool that somebody has looked into.
-    pub fn of(pool: &Pool, records: &[Allocation]) -> Self {
+    pub fn of(pool: &Pool<Judged>, records: &[Allocation]) -> Self {
         let (mut free, mut held) = (Lists::default(), Lists::default());
         let (mut pids, mut owners) = (BTreeSet::new(), BTreeSet::new());
         for list in &pool.lists {
             let sum = if list.tasks.is_free() { &mut free } else { &mut held };
             sum.lists += 1;
             sum.cpus += list.name.cpus().len();
-            let Tasks::Judged(tasks) = &list.tasks else { continue };
-            for task in tasks.iter().filter(|task| task.alive) {
+            for task in list.tasks.tasks.iter().filter(|task| task.is_alive()) {
                 pids.insert(task.pid);
                 owners.extend(&task.owner);
             }
@@ -73,24 +73,36 @@ pub fn read(contents: &Contents) -> Result<Vec<Usage>, Error> {
 }
 
 /// A pool with all that is in its `tasks`, dead or alive.
-fn look_into(contents: &Contents, mut pool: Pool, records: &[Allocation]) -> Pool {
-    for list in pool.lists.iter_mut().filter(|list| list.tasks == Tasks::Unread) {
-        let owner = |pid: Pid| {
-            let mut of = records.iter().filter(|r| r.holds(&pool.name, list.name.as_str(), pid));
-            of.next().map(|record| record.owner.clone())
+fn look_into(contents: &Contents, pool: Pool<Glance>, records: &[Allocation]) -> Pool<Judged> {
+    let Pool { name, exclusive, lists } = pool;
+    let owners: HashMap<(Pid, &str), &Owner> = records
+        .iter()
+        .filter(|record| record.pool == name)
+        .flat_map(|record| {
+            let lists = record.lists.iter();
+            lists.map(|list| ((record.process.pid, list.as_str()), &record.owner))
+        })
+        .collect();
+    let lists = lists.into_iter().map(|list| {
+        let file = contents.tasks_file(&Slot::new(&name, &list.name));
+        let file = file.map(|file| file.unwrap_or(TasksFile::Blank));
+        let file =
+            file.unwrap_or_else(|e| TasksFile::Damaged { cause: e.to_string(), pids: vec![] });
+        let pids = match &file {
+            TasksFile::Pids(pids) => &pids[..],
+            _ => &[],
         };
-        list.tasks = match contents.tasks(&pool.name, list.name.as_str()) {
-            Ok(Some((pids, _))) => {
-                let tasks = pids.into_iter();
-                Tasks::Judged(
-                    tasks.map(|pid| Task { pid, owner: owner(pid), alive: true }).collect(),
-                )
-            }
-            Ok(None) => Tasks::Empty,
-            Err(error) => Tasks::Malformed(error.to_string()),
-        };
-    }
-    pool
+        let tasks = pids.iter().map(|&pid| Task {
+            pid,
+            owner: owners.get(&(pid, list.name.as_str())).map(|&owner| owner.clone()),
+            life: Life::Alive,
+            is_written: true,
+        });
+        let tasks = tasks.collect();
+        CpuList { tasks: Judged { file, tasks }, name: list.name }
+    });
+    let lists = lists.collect();
+    Pool { name, exclusive, lists }
 }
 
 #[cfg(test)]
@@ -98,12 +110,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pool::CpuList;
     use crate::task::Process;
 
     fn task(pid: i32, owner: Option<&str>, alive: bool) -> Task {
         let owner = owner.map(|owner| owner.parse().unwrap());
-        Task { pid: pid.try_into().unwrap(), owner, alive }
+        let life = if alive { Life::Alive } else { Life::Dead };
+        Task { pid: pid.try_into().unwrap(), owner, life, is_written: true }
+    }
+
+    fn judged(tasks: Vec<Task>) -> Judged {
+        Judged { file: TasksFile::Pids(tasks.iter().map(|task| task.pid).collect()), tasks }
     }
 
     fn record(owner: &str, pool: &str, created_at: &str) -> Allocation {
@@ -123,11 +139,17 @@ mod tests {
     fn lists_and_their_cpus_are_free_or_held_and_a_process_counts_once() {
         let list = |name: &str, tasks| CpuList { name: name.parse().unwrap(), tasks };
         let lists = vec![
-            list("0-3", Tasks::Empty),
-            list("4", Tasks::Judged(vec![task(7, None, false)])),
-            list("5-6", Tasks::Judged(vec![task(8, Some("several"), true)])),
-            list("7-8", Tasks::Judged(vec![task(8, Some("several"), true), task(9, None, true)])),
-            list("9", Tasks::Malformed("x".into())),
+            list("0-3", judged(vec![])),
+            list("4", judged(vec![task(7, None, false)])),
+            list("5-6", judged(vec![task(8, Some("several"), true)])),
+            list("7-8", judged(vec![task(8, Some("several"), true), task(9, None, true)])),
+            list(
+                "9",
+                Judged {
+                    file: TasksFile::Damaged { cause: "x".into(), pids: vec![] },
+                    tasks: vec![],
+                },
+            ),
         ];
         let pool = Pool::new("p".parse().unwrap(), true, lists);
         let records = [

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use kcm_core::allocation::Allocation;
+use kcm_core::host::mark::{self, Mark};
 use kcm_core::host::sysfs;
 use kcm_core::node::Granted;
 use kcm_core::request::Request;
@@ -53,7 +54,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 pool: pool.clone(),
                 cores,
                 usable: target.usable.clone(),
-                cgroup: Some(target.cgroup.path().to_owned()),
+                cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
                 details: who.details,
             };
@@ -113,7 +114,9 @@ fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result
         Memory::AsItIs => None,
         Memory::Local => Some(nodes_of(node, &cpus)?),
     };
-    Ok(pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?)
+    pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
+    // Only now, since it says that the container was bound.
+    Ok(mark::set(&target.cgroup, &Mark::on(&granted.allocation))?)
 }
 
 /// The NUMA nodes that the CPUs are on.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kcm_core::allocation::CgroupId;
 use kcm_core::host;
 use kcm_core::host::cgroup::{self, Cgroup, Hierarchy};
 use kcm_core::host::procfs::{Blind, Procfs};
@@ -15,6 +16,8 @@ pub(crate) struct Target {
     pub(crate) process: Process,
     /// Holds init and nothing else.
     pub(crate) cgroup: Cgroup,
+    /// Which one that is.
+    pub(crate) cgroup_id: CgroupId,
     /// The container's scope, where systemd has one for it.
     pub(crate) scope: Option<Scope>,
     /// What the container may use at all: its parent's effective cpuset.
@@ -78,6 +81,7 @@ impl Target {
         let scope = Scope::of(&cgroup, holds_only_init)?;
         let its = scope.as_ref().map_or(&cgroup, Scope::cgroup);
         let usable = its.parent().unwrap_or_else(|| hierarchy.at("/")).effective_cpus()?;
-        Ok(Self { process, cgroup, scope, usable })
+        let cgroup_id = CgroupId { path: cgroup.path().to_owned(), inode: cgroup.inode()? };
+        Ok(Self { process, cgroup, cgroup_id, scope, usable })
     }
 }

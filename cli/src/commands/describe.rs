@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use kcm_core::notice::Notice;
+use kcm_core::plan::Slot;
 use kcm_core::pool::{Pool, PoolName};
 use kcm_core::state::{ConfDir, Contents, Error, LockTimeout};
-use kcm_core::task::{Pid, Tasks};
+use kcm_core::task::{Glance, Pid};
 
 use super::ConfDirFlag;
 use crate::report::description::{CpuList, Description, Pool as PoolDescription};
@@ -65,13 +66,17 @@ fn describe(contents: &Contents) -> Result<(Pools, Vec<Error>), Error> {
     Ok((pools, malformed))
 }
 
-fn describe_pool(contents: &Contents, pool: Pool, malformed: &mut Vec<Error>) -> PoolDescription {
+fn describe_pool(
+    contents: &Contents,
+    pool: Pool<Glance>,
+    malformed: &mut Vec<Error>,
+) -> PoolDescription {
     let mut cpu_lists = BTreeMap::new();
     for list in pool.lists {
         let cpus = list.name.to_string();
         let tasks = match list.tasks {
-            Tasks::Empty => Ok(Vec::new()),
-            _ => tasks(contents, &pool.name, &cpus),
+            Glance::Empty => Ok(Vec::new()),
+            Glance::Unread => tasks(contents, &pool.name, &cpus),
         };
         match tasks {
             Ok(tasks) => {
@@ -84,6 +89,5 @@ fn describe_pool(contents: &Contents, pool: Pool, malformed: &mut Vec<Error>) ->
 }
 
 fn tasks(contents: &Contents, pool: &PoolName, list: &str) -> Result<Vec<Pid>, Error> {
-    let tasks = contents.tasks(pool, list)?;
-    Ok(tasks.map(|(pids, _)| pids).unwrap_or_default())
+    Ok(contents.tasks(&Slot::new(pool, list))?.unwrap_or_default())
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use kcm_core::CpuSet;
 use kcm_core::pool::{Pool, PoolName};
 use kcm_core::state::{ConfDir, Contents, LockTimeout};
+use kcm_core::task::Glance;
 
 use super::ConfDirFlag;
 use super::node_name::NodeNameFlag;
@@ -117,12 +118,12 @@ fn resources(conf: &ConfDir, resource: &str) -> anyhow::Result<BTreeMap<String, 
     Ok(counts.collect())
 }
 
-fn pools(contents: &Contents) -> Result<Vec<Pool>, kcm_core::state::Error> {
+fn pools(contents: &Contents) -> Result<Vec<Pool<Glance>>, kcm_core::state::Error> {
     let names = contents.pool_names()?;
     names.iter().map(|name| Ok(contents.pool(name)?.pool)).collect()
 }
 
-fn warn_of_offline(pool: &Pool, online: &CpuSet) {
+fn warn_of_offline(pool: &Pool<Glance>, online: &CpuSet) {
     for list in pool.lists.iter().filter(|_| pool.exclusive) {
         let offline = list.name.cpus().difference(online);
         if !offline.is_empty() {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
+use kcm_core::plan::Slot;
 use kcm_core::state::{ConfDir, Contents, LockTimeout};
 
 use super::ConfDirFlag;
@@ -121,8 +122,7 @@ impl Uninstall {
 fn is_unused(path: &Path, contents: &Contents) -> anyhow::Result<()> {
     for name in contents.pool_names()? {
         for list in contents.pool(&name)?.pool.lists {
-            let tasks = contents.tasks(&name, list.name.as_str())?;
-            let pids = tasks.map(|(pids, _)| pids).unwrap_or_default();
+            let pids = contents.tasks(&Slot::new(&name, &list.name))?.unwrap_or_default();
             let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
             ensure!(
                 pids.is_empty(),

@@ -4,6 +4,7 @@ use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::host::neighbours::{interrupts, processes};
 use kcm_core::pool::Pool;
+use kcm_core::task::Glance;
 
 use super::pools::{cpus_of, pools};
 use super::{Finding, Subject};
@@ -28,7 +29,7 @@ pub(super) fn all(subject: &Subject) -> Vec<Finding> {
 fn others(
     subject: &Subject,
     exclusive: &CpuSet,
-    pools: &[Pool],
+    pools: &[Pool<Glance>],
     records: &[Allocation],
 ) -> Finding {
     let check = "processes";
@@ -85,7 +86,7 @@ fn served(subject: &Subject, exclusive: &CpuSet) -> Finding {
     }
 }
 
-fn quotas(subject: &Subject, pools: &[Pool], records: &[Allocation]) -> Finding {
+fn quotas(subject: &Subject, pools: &[Pool<Glance>], records: &[Allocation]) -> Finding {
     let check = "quotas";
     let Ok(hierarchy) = subject.machine.hierarchy() else {
         return Finding::fail(check, "no cgroup can be seen", "see cgroups above");
@@ -93,7 +94,7 @@ fn quotas(subject: &Subject, pools: &[Pool], records: &[Allocation]) -> Finding 
     let mut limited = Vec::new();
     for record in records {
         let is_exclusive = pools.iter().any(|pool| pool.exclusive && pool.name == record.pool);
-        let cgroup = record.cgroup.as_deref().filter(|_| is_exclusive);
+        let cgroup = record.cgroup_path().filter(|_| is_exclusive);
         let quota = cgroup.and_then(|path| hierarchy.at(path).cpu_quota().ok().flatten());
         limited.extend(quota.map(|quota| format!("{} ({quota})", record.owner)));
     }

@@ -6,6 +6,7 @@ use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::pool::Pool;
 use kcm_core::state::{Contents, Error, Update};
+use kcm_core::task::Glance;
 
 use super::{Finding, Subject};
 use crate::commands::node_report::look_at;
@@ -43,7 +44,7 @@ pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
 }
 
 /// The pools and the records, as far as they can be read.
-pub(super) fn pools(subject: &Subject) -> (Vec<Pool>, Vec<Allocation>) {
+pub(super) fn pools(subject: &Subject) -> (Vec<Pool<Glance>>, Vec<Allocation>) {
     let read = subject.conf.read(|contents: &Contents| {
         let names = contents.pool_names()?.into_iter();
         let pools = names.filter_map(|name| contents.pool(&name).ok()).map(|listing| listing.pool);
@@ -53,7 +54,7 @@ pub(super) fn pools(subject: &Subject) -> (Vec<Pool>, Vec<Allocation>) {
 }
 
 /// All CPUs of a kind of pool.
-pub(super) fn cpus_of(pools: &[Pool], exclusive: bool) -> CpuSet {
+pub(super) fn cpus_of(pools: &[Pool<Glance>], exclusive: bool) -> CpuSet {
     let pools = pools.iter().filter(|pool| pool.exclusive == exclusive);
     let lists = pools.flat_map(|pool| &pool.lists);
     lists.fold(CpuSet::new(), |all, list| all.union(list.name.cpus()))

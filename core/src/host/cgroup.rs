@@ -195,9 +195,33 @@ impl Cgroup {
         self.file("cgroup.procs").exists()
     }
 
+    /// The kernel's own number of it: the inode of its folder, which no other cgroup of this boot
+    /// has. None where it is gone.
+    pub fn inode(&self) -> Result<Option<u64>, Error> {
+        use std::os::unix::fs::MetadataExt;
+        let folder = self.dir();
+        match std::fs::metadata(&folder) {
+            Ok(metadata) => Ok(Some(metadata.ino())),
+            Err(e) if super::is_gone(&e) => Ok(None),
+            Err(e) => Err(Error::io("read", &folder, &e)),
+        }
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.dir()
+    }
+
     /// The processes in this cgroup and in all below it; none where it is gone.
     pub fn processes(&self) -> Result<Vec<Pid>, Error> {
-        let Some(text) = read(&self.file("cgroup.procs"))? else { return Ok(Vec::new()) };
+        let text = match read(&self.file("cgroup.procs")) {
+            // A threaded one (cgroup v2), whose processes are told by the domain above it.
+            Err(_) if self.is_threaded() => String::new(),
+            text => match text? {
+                Some(text) => text,
+                None => return Ok(Vec::new()),
+            },
+        };
         // 0 stands for a process of another PID namespace: somebody is there (cgroup v2).
         let number = |line: &str| line.parse().unwrap_or(Pid::INIT);
         let mut pids: Vec<Pid> = text.lines().map(number).collect();
@@ -209,6 +233,12 @@ impl Cgroup {
             }
         }
         Ok(pids)
+    }
+
+    /// Whether it has threads of a process, not processes (cgroup v2, section Threads).
+    fn is_threaded(&self) -> bool {
+        let kind = read(&self.file("cgroup.type"));
+        kind.is_ok_and(|kind| kind.is_some_and(|kind| kind.trim() == "threaded"))
     }
 
     /// Whether any process is in this cgroup or below it.
@@ -238,6 +268,13 @@ impl Cgroup {
             let missing = || Error::malformed(&path, "this kernel has no cpuset controller here");
             cgroup = cgroup.parent().ok_or_else(missing)?;
         }
+    }
+
+    /// The CPUs that were written into it; none where nothing was (v2), or there is no such file.
+    pub fn own_cpus(&self) -> Result<CpuSet, Error> {
+        let path = self.file("cpuset.cpus");
+        let text = read(&path)?.unwrap_or_default();
+        CpuSet::parse_possibly_empty(&text).map_err(|e| Error::malformed(&path, e.to_string()))
     }
 
     /// Binds its processes to CPUs; on v2 the controller is first enabled where it is missing.

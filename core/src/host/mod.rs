@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod cgroup;
 pub mod child;
 pub mod files;
+pub mod mark;
 pub mod names;
 pub mod neighbours;
 pub mod procfs;

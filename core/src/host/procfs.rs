@@ -1,6 +1,11 @@
 //! The host's processes, from a procfs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::{Error, list, read, read_existing};
 use crate::cpu_set::CpuSet;
@@ -145,10 +150,50 @@ impl Procfs {
         }
     }
 
-    /// The boot that this is (random(4)).
+    /// The boot that this is (random(4)): of this very procfs, not of what somebody has mounted
+    /// over it.
     pub fn boot_id(&self) -> Result<String, Error> {
-        let text = read_existing(&self.root.join("sys/kernel/random/boot_id"))?;
-        Ok(text.trim().to_owned())
+        let path = self.root.join("sys/kernel/random/boot_id");
+        let device = |path: &Path| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(path)
+                .map(|found| found.dev())
+                .map_err(|e| Error::io("read", path, &e))
+        };
+        if device(&path)? != device(&self.path(Pid::INIT, "stat"))? {
+            let cause = format!(
+                "something is mounted over it, so that nobody can tell who is of this boot; unmount \
+                 it, or set KCM_PROC_FS to a procfs of the host's other than {}",
+                self.root.display()
+            );
+            return Err(Error::malformed(&path, cause));
+        }
+        Ok(read_existing(&path)?.trim().to_owned())
+    }
+
+    /// All processes.
+    pub fn pids(&self) -> Result<HashSet<Pid>, Error> {
+        let entries = list(&self.root)?.into_iter();
+        Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// The capabilities that this process has in effect, a bit each (capabilities(7)); none where
+    /// that cannot be told.
+    pub fn own_capabilities(&self) -> Option<u64> {
+        let status = read(&self.root.join("self/status")).ok()??;
+        u64::from_str_radix(field(&status, "CapEff")?, 16).ok()
+    }
+
+    /// For how long a process has run, by the clock that its start time was taken from
+    /// (clock_gettime(2), `CLOCK_BOOTTIME`).
+    pub fn age(&self, stat: Stat) -> Duration {
+        let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| u64::try_from(n).ok());
+        let ticks = ticks.filter(|&n| n > 0).unwrap_or(100);
+        let nanoseconds = (stat.start_time % ticks).saturating_mul(1_000_000_000) / ticks;
+        let started =
+            Duration::from_secs(stat.start_time / ticks) + Duration::from_nanos(nanoseconds);
+        let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+        up.saturating_sub(started)
     }
 
     /// The threads of a process; none where it has ended.

@@ -1,8 +1,11 @@
 //! The few system calls for which nix has no safe way; all of this project's unsafe code.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
@@ -41,6 +44,43 @@ pub(super) fn affinity() -> io::Result<CpuSet> {
                     return Err(error);
                 }
                 mask.resize(mask.len() * 2, 0);
+            }
+        }
+    }
+}
+
+/// Sets an extended attribute of a folder or file (`setxattr(2)`).
+pub(super) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: two strings that end in NUL, and `value.len()` bytes that the kernel only reads; all
+    // live through the call.
+    let result = unsafe {
+        libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// An extended attribute of a folder or file, of at most `limit` bytes (`getxattr(2)`).
+pub(super) fn attribute(path: &Path, name: &CStr, limit: usize) -> io::Result<Vec<u8>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut value = vec![0u8; 1 << 10];
+    loop {
+        // SAFETY: two strings that end in NUL; the kernel writes at most `value.len()` bytes to
+        // `value`. All live through the call.
+        let result = unsafe {
+            libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        };
+        match usize::try_from(result) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(value);
+            }
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.raw_os_error() != Some(libc::ERANGE) || value.len() >= limit {
+                    return Err(error);
+                }
+                value.resize(value.len() * 8, 0);
             }
         }
     }

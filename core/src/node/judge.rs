@@ -1,27 +1,26 @@
 //! Who is dead.
 //!
 //! An owner is dead if its process is (absent, another with its PID, of another boot, or a zombie
-//! with no other thread) *and* its container's cgroup is gone or holds no process (a container with
-//! the host's PID namespace may outlive its init) or, for `isolate`, nobody has its record locked,
-//! as all do that it started. Nobody is judged through a procfs that may hide
-//! processes, and no container where the cgroup file system may hide its cgroup.
+//! with no other thread) *and* its cgroup is gone, another of the same path, another owner's by now,
+//! or holds no process (a container with the host's PID namespace may outlive its init) or, for an
+//! `isolate` without a cgroup, nobody has its record locked, as all do that it started. Nobody is
+//! judged through a procfs that may hide processes, and no container where the cgroup file system
+//! may hide its cgroup. No clock is asked.
 
-use std::time::{Duration, SystemTime};
-
-use nix::time::{ClockId, clock_gettime};
-
+use super::pool_judge::PoolJudge;
 use super::{Error, Node};
-use crate::allocation::Allocation;
-use crate::pool::{Pool, PoolName};
-use crate::state::Contents;
-use crate::task::{Pid, Task, Tasks};
+use crate::allocation::{Allocation, CgroupId};
+use crate::host::mark::{self, Mark};
+use crate::state::{Contents, Records};
+use crate::task::Life;
 
+/// Judges one record at a time, whatever others there are.
 pub(super) struct Judge<'a> {
-    node: &'a Node,
-    state: &'a Contents,
-    boot_id: String,
-    booted: SystemTime,
-    records: Vec<Allocation>,
+    pub(super) node: &'a Node,
+    pub(super) state: &'a Contents,
+    pub(super) boot_id: String,
+    /// The cgroup of the container that asks: whatever is in it now is not an earlier one's.
+    own: Option<&'a CgroupId>,
 }
 
 impl<'a> Judge<'a> {
@@ -29,21 +28,21 @@ impl<'a> Judge<'a> {
     pub(super) fn new(node: &'a Node, state: &'a Contents) -> Result<Self, Error> {
         node.procfs.sees_the_host()?;
         let boot_id = node.procfs.boot_id()?;
-        Ok(Self { node, state, boot_id, booted: booted(), records: Vec::new() })
+        Ok(Self { node, state, boot_id, own: None })
     }
 
-    /// Has it know whose PIDs are whose.
-    pub(super) fn know(&mut self, records: Vec<Allocation>) {
-        self.records = records;
+    /// On behalf of a container that is alone in its cgroup.
+    pub(super) fn asked_by(self, own: Option<&'a CgroupId>) -> Self {
+        Self { own, ..self }
     }
 
-    /// Whether a holder is alive. `own_cgroup` is that of the container that asks: whatever is in
-    /// it now is not an earlier container of the same name.
-    pub(super) fn is_alive(
-        &self,
-        record: &Allocation,
-        own_cgroup: Option<&str>,
-    ) -> Result<bool, Error> {
+    /// With all records before it, so that it can tell whose PIDs are whose.
+    pub(super) fn knowing(self, records: Records) -> PoolJudge<'a> {
+        PoolJudge::new(self, records)
+    }
+
+    /// Whether anything of a holder is alive.
+    pub(super) fn is_alive(&self, record: &Allocation) -> Result<bool, Error> {
         // Nothing outlives a boot; what has its cgroup's name now is somebody else.
         if record.process.boot_id != self.boot_id {
             return Ok(false);
@@ -51,62 +50,59 @@ impl<'a> Judge<'a> {
         if self.node.procfs.is_alive(&record.process)? {
             return Ok(true);
         }
-        match (record.cgroup.as_deref(), &self.node.hierarchy) {
-            (None, _) => Ok(self.state.is_held(&record.owner)?),
-            (Some(path), _) if Some(path) == own_cgroup => Ok(false),
-            (Some(path), Some(hierarchy)) if hierarchy.is_whole() => {
-                Ok(hierarchy.at(path).is_populated()?)
-            }
-            (Some(_), _) => Ok(true),
-        }
-    }
-
-    /// Reads and judges every list of a pool that nobody has looked into.
-    pub(super) fn pool(&self, mut pool: Pool) -> Result<Pool, Error> {
-        for list in &mut pool.lists {
-            if list.tasks != Tasks::Unread {
-                continue;
-            }
-            list.tasks = match self.state.tasks(&pool.name, list.name.as_str()) {
-                Ok(None) => Tasks::Empty,
-                Ok(Some((pids, written))) => Tasks::Judged(
-                    pids.into_iter()
-                        .map(|pid| self.task(&pool.name, list.name.as_str(), pid, written))
-                        .collect::<Result<_, Error>>()?,
-                ),
-                Err(error) => Tasks::Malformed(error.to_string()),
-            };
-        }
-        Ok(pool)
-    }
-
-    /// Judges a PID in a list's `tasks`, which was last written at `written`. One without a record
-    /// (the original kcm's, or somebody's hand) is alive while it exists, unless it is of an
-    /// earlier boot.
-    fn task(
-        &self,
-        pool: &PoolName,
-        list: &str,
-        pid: Pid,
-        written: SystemTime,
-    ) -> Result<Task, Error> {
-        let mut owner = None;
-        for record in self.records.iter().filter(|record| record.holds(pool, list, pid)) {
-            owner = Some(record.owner.clone());
-            if self.is_alive(record, None)? {
-                return Ok(Task { pid, owner, alive: true });
-            }
-        }
-        let alive = owner.is_none() && written >= self.booted && {
-            let stat = self.node.procfs.stat(pid)?;
-            stat.is_some()
+        let Some(cgroup) = &record.cgroup else {
+            return Ok(self.state.is_held(&record.owner)?);
         };
-        Ok(Task { pid, owner, alive })
+        if self.own.is_some_and(|own| is_the_same(own, cgroup)) {
+            return Ok(false);
+        }
+        let Some(hierarchy) = self.node.hierarchy.as_ref().filter(|h| h.is_whole()) else {
+            return Ok(true);
+        };
+        let now = hierarchy.at(&cgroup.path);
+        let Some(inode) = now.inode()? else { return Ok(false) };
+        if cgroup.inode.is_some_and(|recorded| recorded != inode) {
+            return Ok(false);
+        }
+        // A later container's in the same folder.
+        if mark::of(&now)?.is_some_and(|mark| mark.owner != record.owner) {
+            return Ok(false);
+        }
+        Ok(now.is_populated()?)
+    }
+
+    /// What became of a holder of which no `tasks` tells.
+    pub(super) fn life(&self, record: &Allocation) -> Result<Life, Error> {
+        Ok(match self.is_alive(record)? {
+            false => Life::Dead,
+            true if self.is_bound(record)? => Life::Alive,
+            true => Life::NeverBound,
+        })
+    }
+
+    /// Whether a live holder came to its CPUs, or somebody is about to bring it there. The hook
+    /// marks a cgroup when it has bound it, and has the record locked until it ends.
+    fn is_bound(&self, record: &Allocation) -> Result<bool, Error> {
+        // In this order: a hook that has ended has bound its container, or never will.
+        if self.state.is_held(&record.owner)? {
+            return Ok(true);
+        }
+        let (Some(cgroup), Some(hierarchy)) = (&record.cgroup, &self.node.hierarchy) else {
+            return Ok(true);
+        };
+        let now = hierarchy.at(&cgroup.path);
+        if mark::of(&now)?.is_some_and(|mark| mark == Mark::on(record)) {
+            return Ok(true);
+        }
+        if !mark::can_be_seen(&self.node.procfs) {
+            return Ok(true);
+        }
+        let seen = self.node.seen(record.process.pid, Some(&cgroup.path))?;
+        Ok(seen.is_some_and(|seen| seen.all() == record.cpus()))
     }
 }
 
-/// When this boot began: now, less what has passed since (clock_gettime(2), CLOCK_BOOTTIME).
-fn booted() -> SystemTime {
-    let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-    SystemTime::now().checked_sub(up).unwrap_or(SystemTime::UNIX_EPOCH)
+fn is_the_same(own: &CgroupId, recorded: &CgroupId) -> bool {
+    own.path == recorded.path
+        && (own.inode == recorded.inode || own.inode.is_none() || recorded.inode.is_none())
 }

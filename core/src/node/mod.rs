@@ -2,26 +2,30 @@
 //! can be asked of it reads the same way: lock, read, plan, apply.
 
 mod judge;
+mod pool_judge;
 mod reconcile;
 mod repair;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::allocation::{Allocation, Owner};
+use crate::CpuSet;
+use crate::allocation::{Allocation, CgroupId, Owner};
 use crate::host::cgroup::Hierarchy;
 use crate::host::procfs::{Blind, Procfs};
 use crate::host::{self, sysfs};
 use crate::notice::Notice;
-use crate::plan::allocate::{Choice, Nodes, Refusal, choose, skip_reason, take};
+use crate::plan::allocate::{Nodes, Refusal, Taken, at_a_glance, choose, may_use, take};
 pub use crate::plan::reconcile::Reclaimed;
-use crate::plan::reconcile::reclaim;
+use crate::plan::reconcile::{Forgotten, Reclaim, reclaim};
 use crate::plan::release::release;
+use crate::plan::{Change, Slot};
 use crate::pool::{Pool, PoolName};
 use crate::request::Request;
-use crate::state::{self, ConfDir, Listing, Memory, Records, Update};
-use crate::task::{Pid, Tasks};
+use crate::state::{self, ConfDir, Contents, Listing, Memory, Records, Update};
+use crate::task::{Glance, Judged, Life, Pid};
 use judge::Judge;
+use pool_judge::PoolJudge;
 pub use reconcile::Reconciled;
 pub use repair::{Mismatch, NotRepaired};
 use time::OffsetDateTime;
@@ -96,12 +100,14 @@ pub enum Released {
 
 impl Node {
     /// Gives the owner CPU lists of the pool, or those that it has; `notices` gets what an
-    /// administrator should hear of, also where nothing is given.
+    /// administrator should hear of, also where nothing is given. Until this process ends, or binds
+    /// the owner and marks its cgroup, others know that the owner is about to be bound.
     pub fn allocate(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Granted, Error> {
         self.conf.update(|state| {
+            self.enter_boot(state, &request.process.boot_id, notices)?;
             // First, since it may free what an earlier container of this name held.
             let held = self.held_already(state, request, notices)?;
-            let Listing { mut pool, memory, odd } = state.pool(&request.pool)?;
+            let Listing { pool, memory, odd } = state.pool(&request.pool)?;
             let exclusive = pool.exclusive;
             if let Some(allocation) = held {
                 return Ok(Granted { allocation, exclusive, memory });
@@ -109,27 +115,71 @@ impl Node {
             let nodes = self.nodes(request.cores)?;
             notices.extend(odd.iter().map(|odd| Notice::warning(odd.to_string())));
             notices.extend(skipped(&pool, request));
-            let mut choice = choose(&pool, request, &nodes)?;
-            let (mut changes, mut reclaimed) = (Vec::new(), Vec::new());
-            if choice == Choice::LookCloser {
-                (pool, changes, reclaimed) = reclaim(self.look_into(state, pool, notices)?);
-                choice = choose(&pool, request, &nodes)
-                    .inspect_err(|_| notices.extend(holders(&pool)))?;
-            }
-            let chosen = match choice {
-                Choice::Take(lists) => lists,
-                // Everything was looked into.
-                Choice::LookCloser => Vec::new(),
+            let (lists, mut changes) = match free_at_a_glance(state, &pool, request, &nodes)? {
+                Some(lists) => (lists, Vec::new()),
+                None => self.free_by_judgement(state, pool, request, &nodes, notices)?,
             };
-            let (allocation, taking) = take(&pool, &chosen, request, now());
+            let (allocation, taking) = take(&request.pool, exclusive, &lists, request, now());
             changes.extend(taking);
-            match request.cgroup {
-                Some(_) => state.apply(&changes)?,
-                None => state.apply_and_hold(&changes)?,
-            }
-            notices.extend(reclaimed.iter().map(reclaimed_notice));
+            state.apply_and_hold(&changes)?;
             Ok(Granted { allocation, exclusive, memory })
         })
+    }
+
+    /// Lists that are free when everything is known of the pool, and the changes that make them so.
+    fn free_by_judgement(
+        &self,
+        state: &Update,
+        pool: Pool<Glance>,
+        request: &Request,
+        nodes: &Nodes,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(Vec<Taken>, Vec<Change>), Error> {
+        let judge = self.pool_judge(state, request.cgroup.as_ref(), notices)?;
+        let pool = judge.pool(pool)?;
+        notices.extend(damages(&pool).map(Notice::warning));
+        let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(pool);
+        let chosen =
+            choose(&pool, request, nodes).inspect_err(|_| notices.extend(holders(&pool)))?;
+        notices.extend(reclaimed.iter().map(reclaimed_notice));
+        notices.extend(forgotten.iter().map(forgotten_notice));
+        let lists = chosen.into_iter().map(|i| &pool.lists[i]);
+        let lists = lists.map(|list| (list.name.clone(), list.tasks.living()));
+        Ok((lists.collect(), changes))
+    }
+
+    /// The first writer of a boot frees all that was held before: what a power cut has left of it
+    /// may not say so by itself.
+    fn enter_boot(
+        &self,
+        state: &Update,
+        boot_id: &str,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        if state.is_of_boot(boot_id)? {
+            return Ok(());
+        }
+        let judge = self.pool_judge(state, None, notices)?.first_of_boot(true);
+        for name in state.pool_names()? {
+            // Whatever is wrong with another pool is not this caller's.
+            let Ok(Listing { pool, .. }) = state.pool(&name) else { continue };
+            let Reclaim { changes, reclaimed, .. } = reclaim(judge.pool(pool)?);
+            state.apply(&changes)?;
+            notices.extend(reclaimed.iter().map(reclaimed_notice));
+        }
+        Ok(state.enter_boot(boot_id)?)
+    }
+
+    /// One that knows all records; those that cannot be read are set aside.
+    fn pool_judge<'a>(
+        &'a self,
+        state: &'a Update,
+        own: Option<&'a CgroupId>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<PoolJudge<'a>, Error> {
+        let (records, aside) = readable_records(state)?;
+        notices.extend(aside.into_iter().map(Notice::warning));
+        Ok(Judge::new(self, state)?.asked_by(own).knowing(records))
     }
 
     /// Gives back what a dead holder of this name has; a live one keeps it.
@@ -143,7 +193,7 @@ impl Node {
             let Some(record) = self.readable_record(state, owner, notices)? else {
                 return Ok(Released::Unknown);
             };
-            if Judge::new(self, state)?.is_alive(&record, None)? {
+            if Judge::new(self, state)?.is_alive(&record)? {
                 return Ok(Released::StillAlive(record));
             }
             self.free(state, &record, notices)?;
@@ -184,14 +234,27 @@ impl Node {
             if tasks.iter().all(holding) && record.pool == request.pool {
                 return Ok(Some(record));
             }
-        } else if tasks.iter().any(holding)
-            && Judge::new(self, state)?.is_alive(&record, request.cgroup.as_deref())?
-        {
+        } else if self.holds(state, &record, tasks.iter().any(holding), request.cgroup.as_ref())? {
             let (owner, pid) = (request.owner.clone(), record.process.pid);
             return Err(Error::OwnerTaken { owner, pid });
         }
         self.free(state, &record, notices)?;
         Ok(None)
+    }
+
+    /// Whether a record's holder has its lists still.
+    fn holds(
+        &self,
+        state: &Contents,
+        record: &Allocation,
+        is_written: bool,
+        own: Option<&CgroupId>,
+    ) -> Result<bool, Error> {
+        let judge = Judge::new(self, state)?.asked_by(own);
+        match is_written {
+            true => judge.is_alive(record),
+            false => Ok(judge.life(record)? == Life::Alive),
+        }
     }
 
     fn free(
@@ -217,8 +280,8 @@ impl Node {
         notices: &mut Vec<Notice>,
     ) -> Result<Vec<Option<Vec<Pid>>>, Error> {
         let tasks =
-            record.lists.iter().map(|list| match state.tasks(&record.pool, list.as_str()) {
-                Ok(found) => Ok(found.map(|(pids, _)| pids)),
+            record.lists.iter().map(|list| match state.tasks(&Slot::new(&record.pool, list)) {
+                Ok(found) => Ok(found),
                 Err(error) if error.is_content() => {
                     notices.push(Notice::warning(error.to_string()));
                     Ok(None)
@@ -245,24 +308,6 @@ impl Node {
         }
     }
 
-    /// Reads and judges every list that nobody has looked into.
-    fn look_into(
-        &self,
-        state: &Update,
-        pool: Pool,
-        notices: &mut Vec<Notice>,
-    ) -> Result<Pool, Error> {
-        let (records, aside) = readable_records(state)?;
-        notices.extend(aside.into_iter().map(Notice::warning));
-        let mut judge = Judge::new(self, state)?;
-        judge.know(records);
-        let known: Vec<String> = malformed(&pool).collect();
-        let pool = judge.pool(pool)?;
-        let new = malformed(&pool).filter(|cause| !known.contains(cause));
-        notices.extend(new.map(Notice::warning));
-        Ok(pool)
-    }
-
     fn nodes(&self, cores: NonZeroUsize) -> Result<Nodes, Error> {
         match cores.get() {
             1 => Ok(Nodes::new()),
@@ -271,18 +316,45 @@ impl Node {
     }
 }
 
+/// Lists of an exclusive pool that are free without a doubt: `tasks` is there and empty, and no
+/// record says otherwise, which the list's index would.
+fn free_at_a_glance(
+    state: &Update,
+    pool: &Pool<Glance>,
+    request: &Request,
+    nodes: &Nodes,
+) -> Result<Option<Vec<Taken>>, Error> {
+    let Some(chosen) = at_a_glance(pool, request, nodes)? else { return Ok(None) };
+    let mut lists = Vec::new();
+    for list in chosen.into_iter().map(|i| &pool.lists[i]) {
+        if state.is_indexed(&Slot::new(&pool.name, &list.name))? {
+            return Ok(None);
+        }
+        lists.push((list.name.clone(), Vec::new()));
+    }
+    Ok(Some(lists))
+}
+
 /// All records that can be read; the others are set aside, and said to be.
-fn readable_records(state: &Update) -> Result<(Vec<Allocation>, Vec<String>), Error> {
-    let Records { readable, unreadable } = state.records()?;
-    let mut aside = Vec::new();
-    for (owner, error) in unreadable {
+fn readable_records(state: &Update) -> Result<(Records, Vec<String>), Error> {
+    let mut records = state.records()?;
+    let mut said = Vec::new();
+    for (owner, error) in std::mem::take(&mut records.unreadable) {
         if !error.is_content() {
             // It may be the record of a container that outlives its init.
             return Err(error.into());
         }
-        aside.push(set_aside(state, &owner, &error));
+        said.push(set_aside(state, &owner, &error));
     }
-    Ok((readable, aside))
+    if !records.unread.is_empty() {
+        said.push(format!(
+            "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
+             writes is so large: look at the largest, and remove what is not kcm's",
+            records.unread.len(),
+            state.allocations_path().display()
+        ));
+    }
+    Ok((records, said))
 }
 
 /// What cannot be set aside (a folder stands there) counts as absent all the same.
@@ -294,23 +366,34 @@ fn set_aside(state: &Update, owner: &Owner, error: &state::Error) -> String {
 }
 
 /// Why lists of a pool are out of use.
-fn malformed(pool: &Pool) -> impl Iterator<Item = String> {
-    pool.lists.iter().filter_map(|list| match &list.tasks {
-        Tasks::Malformed(cause) => Some(cause.clone()),
-        _ => None,
-    })
+fn damages(pool: &Pool<Judged>) -> impl Iterator<Item = String> {
+    pool.lists.iter().filter_map(|list| list.tasks.damage().map(str::to_owned))
 }
 
-fn skipped(pool: &Pool, request: &Request) -> Vec<Notice> {
-    let reasons = pool.lists.iter().filter_map(|list| {
-        let reason = skip_reason(list, &request.usable)?;
-        Some(Notice::warning(format!(
-            "skipping CPU list {list} of pool {pool}: {reason}",
-            list = list.name,
-            pool = pool.name
-        )))
-    });
-    reasons.collect()
+/// One line for all lists that the owner may not use: there may be many.
+fn skipped(pool: &Pool<Glance>, request: &Request) -> Option<Notice> {
+    let usable = &request.usable;
+    let skipped: Vec<_> = pool.lists.iter().filter(|list| !may_use(list, usable)).collect();
+    let all = skipped.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()));
+    let outside = all.difference(usable);
+    let what = match skipped[..] {
+        [] => return None,
+        [list] => format!("CPU list {} of pool {}", list.name, pool.name),
+        _ => format!("{} CPU lists of pool {} (CPUs {all})", skipped.len(), pool.name),
+    };
+    Some(Notice::warning(format!(
+        "skipping {what}: CPUs {outside} are offline or outside {usable}, which is all that may be used"
+    )))
+}
+
+fn forgotten_notice(Forgotten { owner, pid, life }: &Forgotten) -> Notice {
+    let but = match life {
+        Life::NeverBound => "; it lives, but was never bound to its CPUs: its start failed",
+        _ => "",
+    };
+    Notice::warning(format!(
+        "removed the record of {owner}: process {pid} is in no tasks file{but}"
+    ))
 }
 
 fn reclaimed_notice(Reclaimed { pool, list, pid, owner }: &Reclaimed) -> Notice {
@@ -321,17 +404,15 @@ fn reclaimed_notice(Reclaimed { pool, list, pid, owner }: &Reclaimed) -> Notice 
 }
 
 /// Who holds a pool's lists: for the log alone, since it names other tenants' containers.
-fn holders(pool: &Pool) -> Option<Notice> {
-    let held = pool.lists.iter().filter_map(|list| match &list.tasks {
-        Tasks::Judged(tasks) => {
-            let who = tasks.iter().map(|task| match &task.owner {
-                Some(owner) => format!("{owner} (process {})", task.pid),
-                None => format!("process {}", task.pid),
-            });
-            let who: Vec<String> = who.collect();
-            (!who.is_empty()).then(|| format!("{} by {}", list.name, who.join(" and ")))
-        }
-        _ => None,
+fn holders(pool: &Pool<Judged>) -> Option<Notice> {
+    let held = pool.lists.iter().filter_map(|list| {
+        let live = list.tasks.tasks.iter().filter(|task| task.is_alive());
+        let who = live.map(|task| match &task.owner {
+            Some(owner) => format!("{owner} (process {})", task.pid),
+            None => format!("process {} (no record says whose)", task.pid),
+        });
+        let who: Vec<String> = who.collect();
+        (!who.is_empty()).then(|| format!("{} by {}", list.name, who.join(" and ")))
     });
     let held: Vec<String> = held.collect();
     let text = || format!("held in pool {}: {}", pool.name, held.join("; "));
@@ -340,8 +421,8 @@ fn holders(pool: &Pool) -> Option<Notice> {
 
 /// The union of a shared pool's CPU lists, as far as `usable` goes: for containers that only fall
 /// into the default pool, and hold nothing.
-pub fn union_of(pool: &Pool, usable: &crate::CpuSet) -> crate::CpuSet {
-    let all = pool.lists.iter().fold(crate::CpuSet::new(), |all, l| all.union(l.name.cpus()));
+pub fn union_of<T>(pool: &Pool<T>, usable: &CpuSet) -> CpuSet {
+    let all = pool.lists.iter().fold(CpuSet::new(), |all, l| all.union(l.name.cpus()));
     all.intersection(usable)
 }
 
@@ -352,6 +433,6 @@ fn now() -> String {
 }
 
 /// A pool by name, read without the lock: its lists change at `kcm init` alone.
-pub fn pool_as_made(conf: &ConfDir, name: &PoolName) -> Result<Pool, state::Error> {
+pub fn pool_as_made(conf: &ConfDir, name: &PoolName) -> Result<Pool<Glance>, state::Error> {
     Ok(conf.unlocked()?.pool(name)?.pool)
 }

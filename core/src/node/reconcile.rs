@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::repair::{Live, Mismatch, Seen};
-use super::{Error, Judge, Node, malformed, readable_records};
-use crate::allocation::Allocation;
+use super::pool_judge::PoolJudge;
+use super::repair::{Live, Mismatch};
+use super::{Error, Judge, Node, forgotten_notice, now, readable_records};
+use crate::CpuSet;
+use crate::allocation::{Allocation, CgroupId, Details, Owner};
+use crate::host::mark::{self, Mark};
 use crate::notice::Notice;
-use crate::plan::reconcile::{Holder, Reclaimed, Stray, missing, reclaim, settle};
+use crate::plan::reconcile::{Mended, Reclaim, Reclaimed, mend, reclaim, shared_by_mistake};
+use crate::plan::{Change, Slot};
 use crate::pool::{Pool, PoolName};
-use crate::state::{Listing, Update};
-use crate::task::{Pid, Tasks};
+use crate::state::{Index, Listing, Update};
+use crate::task::{Judged, Life, Pid, Task};
 use crate::usage::Usage;
 
 /// What one look at the node has found.
@@ -19,15 +23,16 @@ pub struct Reconciled {
     pub reclaimed: Vec<Reclaimed>,
     /// Live ones that run elsewhere than on their CPUs, by process id.
     pub mismatched: Vec<Mismatch>,
-    /// What a person must mend; the rest was done.
+    /// What a person must look at; the rest was done.
     pub failures: Vec<String>,
     /// How much of each pool that could be read is in use now.
     pub usage: Vec<Usage>,
 }
 
 impl Node {
-    /// Gives back what the dead hold, removes what crashes have left behind, and finds whoever does
-    /// not run where it should. `notices` gets what an administrator should hear of.
+    /// Gives back what the dead hold, removes what crashes have left behind, writes anew what was
+    /// damaged, and finds whoever does not run where it should. `notices` gets what an administrator
+    /// should hear of. No live holder loses its record or its lists.
     pub fn reconcile(&self, notices: &mut Vec<Notice>) -> Result<Reconciled, Error> {
         let (mut found, live) = self.conf.update(|state| self.clean(state, notices))?;
         // Without the lock: there may be thousands of threads to look at, and a repair looks again.
@@ -47,140 +52,275 @@ impl Node {
         state: &Update,
         notices: &mut Vec<Notice>,
     ) -> Result<(Reconciled, Vec<Live>), Error> {
-        let mut judge = Judge::new(self, state)?;
+        let judge = Judge::new(self, state)?;
+        let boot_id = judge.boot_id.clone();
         state.remove_leftovers()?;
         let (records, aside) = readable_records(state)?;
-        judge.know(records.clone());
+        let judge = judge.knowing(records).first_of_boot(!state.is_of_boot(&boot_id)?);
         let mut found = Reconciled { failures: aside, ..Reconciled::default() };
         found.failures.extend(state.odd()?.iter().map(ToString::to_string));
-        let mut pools: BTreeMap<PoolName, Option<Pool>> = BTreeMap::new();
+        let mut pools: BTreeMap<PoolName, Option<Pool<Judged>>> = BTreeMap::new();
         for name in state.pool_names()? {
-            let pool = self.clean_pool(state, &judge, &name, &mut found);
+            let pool = self.clean_pool(state, &judge, &name, &mut found, notices);
             let pool = pool.map_err(|error| found.failures.push(error.to_string())).ok();
             pools.insert(name, pool);
         }
-        for record in &records {
-            if found.reclaimed.iter().any(|r| r.owner.as_ref() == Some(&record.owner)) {
-                continue;
-            }
-            // A pool that could not be read says nothing of its tasks.
-            let pool = match pools.get_mut(&record.pool) {
-                Some(None) => continue,
-                Some(Some(pool)) => Some(pool),
-                None => None,
-            };
-            match self.settle(state, &judge, record, pool) {
-                Ok(notice) => notices.extend(notice),
-                Err(error) => found.failures.push(error.to_string()),
+        for record in judge.records() {
+            // A pool that could not be read says nothing of its lists.
+            if !matches!(pools.get(&record.pool), Some(None)) {
+                let pool = pools.get(&record.pool).and_then(Option::as_ref);
+                if let Err(error) = self.stray(state, &judge, record, pool, &mut found, notices) {
+                    found.failures.push(error.to_string());
+                }
             }
         }
-        let pools: Vec<Pool> = pools.into_values().flatten().collect();
+        let pools: Vec<Pool<Judged>> = pools.into_values().flatten().collect();
+        self.write_lost_records(state, &pools, judge.records(), notices)?;
+        found.failures.extend(still_aside(state)?);
+        state.enter_boot(&boot_id)?;
+        let records = state.records()?.readable;
         found.usage = pools.iter().map(|pool| Usage::of(pool, &records)).collect();
-        Ok((found, live_tasks(state, &pools, &records)))
+        Ok((found, live_tasks(&pools, &records)))
     }
 
-    /// One pool as it is without its dead.
+    /// One pool as it is without its dead, and with what it lacked.
     fn clean_pool(
         &self,
         state: &Update,
-        judge: &Judge<'_>,
+        judge: &PoolJudge<'_>,
         name: &PoolName,
         found: &mut Reconciled,
-    ) -> Result<Pool, Error> {
+        notices: &mut Vec<Notice>,
+    ) -> Result<Pool<Judged>, Error> {
         let Listing { pool, odd, .. } = state.pool(name)?;
         found.failures.extend(odd.iter().map(ToString::to_string));
-        let pool = judge.pool(pool)?;
-        found.failures.extend(malformed(&pool));
-        let (pool, changes, reclaimed) = reclaim(pool);
+        let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(judge.pool(pool)?);
         state.apply(&changes)?;
+        notices.extend(forgotten.iter().map(forgotten_notice));
         found.reclaimed.extend(reclaimed);
+        let (changes, mended) = mend(&pool);
+        state.apply(&changes)?;
+        notices.extend(mended.iter().flat_map(mended_notices));
+        for (slot, tasks) in shared_by_mistake(&pool) {
+            found.failures.push(two_holders(&slot, &tasks));
+        }
+        if pool.exclusive {
+            state.apply(&index_changes(state, &pool)?)?;
+        }
         Ok(pool)
     }
 
-    /// Makes a record and the `tasks` of its lists agree.
-    fn settle(
+    /// A record that names lists which are not there.
+    fn stray(
         &self,
         state: &Update,
-        judge: &Judge<'_>,
+        judge: &PoolJudge<'_>,
         record: &Allocation,
-        pool: Option<&mut Pool>,
-    ) -> Result<Option<Notice>, Error> {
-        let lists = missing(record, pool.as_deref()).unwrap_or_default();
-        if lists.is_empty() {
-            return Ok(None);
-        }
-        let holder = match judge.is_alive(record, None)? {
-            false => Holder::Dead,
-            true if self.runs_on(record)? => Holder::InPlace,
-            true => Holder::Elsewhere,
+        pool: Option<&Pool<Judged>>,
+        found: &mut Reconciled,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        let is_there = |name: &str| {
+            pool.is_some_and(|pool| pool.lists.iter().any(|list| list.name.as_str() == name))
         };
-        let exclusive = pool.as_ref().is_none_or(|pool| pool.exclusive);
-        let (owner, pid, cpus) = (&record.owner, record.process.pid, record.cpus());
-        match settle(record, exclusive, &lists, holder) {
-            Some(Stray::Remove(changes)) => {
-                state.apply(&changes)?;
-                let but = match holder {
-                    Holder::Dead => String::new(),
-                    Holder::Elsewhere => "; it lives, and was never bound to them".to_owned(),
-                    Holder::InPlace => {
-                        format!("; it runs on CPUs {cpus}, which others may be given: end it")
-                    }
-                };
-                Ok(Some(Notice::warning(format!(
-                    "removed the record of {owner}: process {pid} is in no tasks file{but}"
-                ))))
-            }
-            Some(Stray::PutBack(changes)) => {
-                state.apply(&changes)?;
-                // The next record must find its lists taken.
-                let reread = pool.map(|pool| state.pool(&pool.name).map(|now| (pool, now.pool)));
-                if let Some((pool, now)) = reread.transpose()? {
-                    *pool = judge.pool(now)?;
-                }
-                Ok(Some(Notice::warning(format!(
-                    "put process {pid} of {owner} back into pool {}: it runs on CPUs {cpus}, and was \
-                     in no tasks file there",
-                    record.pool
-                ))))
-            }
-            None => Ok(None),
+        let gone: Vec<&str> =
+            record.lists.iter().map(|list| list.as_str()).filter(|name| !is_there(name)).collect();
+        if gone.is_empty() {
+            return Ok(());
         }
+        let (owner, pid, pool) = (&record.owner, record.process.pid, &record.pool);
+        match judge.judge.life(record)? {
+            Life::Alive => found.failures.push(format!(
+                "{owner} (process {pid}) holds CPU lists {} of pool {pool}, which are not there: it \
+                 runs on CPUs {}, which others may be given; end it, or make the lists again",
+                gone.join(", "),
+                record.cpus()
+            )),
+            // What it holds elsewhere, it holds by its tasks.
+            _ if gone.len() < record.lists.len() => {}
+            life => {
+                state.apply(&[Change::RemoveRecord(owner.clone())])?;
+                let owner = owner.clone();
+                notices.push(forgotten_notice(&super::Forgotten { owner, pid, life }));
+            }
+        }
+        Ok(())
     }
 
-    /// Whether a live holder runs on its CPUs, and on nothing else. A container may be one that
-    /// was never pinned, since its hook was killed; `isolate` then lives no more.
-    fn runs_on(&self, record: &Allocation) -> Result<bool, Error> {
-        if record.cgroup.is_none() {
-            return Ok(true);
+    /// A holder whose record was lost has its cgroup marked still, which tells whose it is: its record
+    /// is written anew, without what was there for people.
+    fn write_lost_records(
+        &self,
+        state: &Update,
+        pools: &[Pool<Judged>],
+        records: &[Allocation],
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        let is_known = |owner: &Owner| records.iter().any(|record| record.owner == *owner);
+        for pool in pools {
+            let mut lists: BTreeMap<Pid, Vec<&crate::pool::CpuListName>> = BTreeMap::new();
+            for list in &pool.lists {
+                let bare = list.tasks.tasks.iter().filter(|task| task.owner.is_none());
+                for task in bare.filter(|task| task.is_alive()) {
+                    lists.entry(task.pid).or_default().push(&list.name);
+                }
+            }
+            for (pid, lists) in lists {
+                let Some((mark, cgroup)) = self.mark_of(pid)? else { continue };
+                let cpus: CpuSet = lists.iter().flat_map(|list| list.cpus().iter()).collect();
+                let Some(process) = self.procfs.process(pid)? else { continue };
+                if mark.cpus != cpus || is_known(&mark.owner) {
+                    continue;
+                }
+                let record = Allocation {
+                    owner: mark.owner.clone(),
+                    pool: pool.name.clone(),
+                    lists: lists.into_iter().cloned().collect(),
+                    process,
+                    created_at: now(),
+                    cgroup: Some(cgroup),
+                    affinity: true,
+                    details: Details::default(),
+                };
+                self.write_lost_record(state, pool.exclusive, record)?;
+                notices.push(Notice::warning(format!(
+                    "wrote the record of {} anew, which was lost: process {pid} holds CPUs {cpus} of \
+                     pool {}, and its cgroup is marked so",
+                    mark.owner, pool.name
+                )));
+            }
         }
-        let seen = self.seen(record.process.pid, record.cgroup.as_deref())?;
-        Ok(seen.is_some_and(|seen: Seen| seen.all() == record.cpus()))
+        Ok(())
+    }
+
+    fn write_lost_record(
+        &self,
+        state: &Update,
+        exclusive: bool,
+        record: Allocation,
+    ) -> Result<(), Error> {
+        let owner = record.owner.clone();
+        let slots: Vec<Slot> =
+            record.lists.iter().map(|list| Slot::new(&record.pool, list)).collect();
+        let mut changes = vec![Change::PutRecord(Box::new(record))];
+        if exclusive {
+            changes.extend(slots.into_iter().map(|slot| Change::Index(slot, owner.clone())));
+        }
+        state.apply(&changes)?;
+        let of_owner = |name: &String| name.starts_with(&format!("{owner}.bad"));
+        for name in state.aside()?.iter().filter(|name| of_owner(name)) {
+            state.remove_aside(name)?;
+        }
+        Ok(())
+    }
+
+    /// The mark of the cgroup that a process is in, or of one above it.
+    fn mark_of(&self, pid: Pid) -> Result<Option<(Mark, CgroupId)>, Error> {
+        let Some(hierarchy) = &self.hierarchy else { return Ok(None) };
+        let Some(shown) = self.procfs.cgroup(pid)? else { return Ok(None) };
+        let mut at = hierarchy.cgroup_of(&shown);
+        while let Some(cgroup) = at.filter(|cgroup| !cgroup.is_root()) {
+            if let Some(mark) = mark::of(&cgroup)? {
+                let id = CgroupId { path: cgroup.path().to_owned(), inode: cgroup.inode()? };
+                return Ok(Some((mark, id)));
+            }
+            at = cgroup.parent();
+        }
+        Ok(None)
     }
 }
 
+/// The changes after which each list of an exclusive pool has its holder's record as its index, and
+/// none where it has no holder.
+fn index_changes(state: &Update, pool: &Pool<Judged>) -> Result<Vec<Change>, Error> {
+    let known = state.records()?;
+    let mut changes = Vec::new();
+    for list in &pool.lists {
+        let slot = Slot::new(&pool.name, &list.name);
+        let mut live = list.tasks.tasks.iter().filter(|task| task.is_alive());
+        let owner = live.find_map(|task| task.owner.clone());
+        match (owner, state.index(&slot, &known)?) {
+            (None, Index::None) => {}
+            (None, _) => changes.push(Change::ClearIndex(slot)),
+            (Some(owner), Index::Other(record)) if record.owner == owner => {
+                if state.record(&owner)?.is_none() {
+                    changes.push(Change::Restore(slot, owner));
+                } else {
+                    changes.push(Change::Index(slot, owner));
+                }
+            }
+            (Some(owner), _) if state.is_index_of(&slot, &owner)? => {}
+            (Some(owner), _) => changes.push(Change::Index(slot, owner)),
+        }
+    }
+    Ok(changes)
+}
+
+fn mended_notices(Mended { slot, damage, put_back, holders }: &Mended) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if let Some(damage) = damage {
+        let pids: Vec<String> = holders.iter().map(Pid::to_string).collect();
+        let now = match &pids[..] {
+            [] => "nobody holds it".to_owned(),
+            pids => format!("process {} holds it", pids.join(" and ")),
+        };
+        notices.push(Notice::warning(format!("wrote tasks of {slot} anew ({now}): {damage}")));
+    }
+    notices.extend(put_back.iter().map(|(pid, owner)| {
+        let of = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+        Notice::warning(format!(
+            "put process {pid}{of} back into {slot}, which it holds by its record: it was in no tasks \
+             file there"
+        ))
+    }));
+    notices
+}
+
+fn two_holders(slot: &Slot, tasks: &[&Task]) -> String {
+    let who = tasks.iter().map(|task| match &task.owner {
+        Some(owner) => format!("{owner} (process {})", task.pid),
+        None => format!("process {}", task.pid),
+    });
+    let who: Vec<String> = who.collect();
+    format!(
+        "{slot} has {} holders: {}; end all but one of them, and run kcm reconcile",
+        who.len(),
+        who.join(" and ")
+    )
+}
+
+/// Records that were set aside, and could not be written anew.
+fn still_aside(state: &Update) -> Result<Vec<String>, Error> {
+    let folder = state.allocations_path();
+    let said = state.aside()?.into_iter().map(|name| {
+        format!(
+            "{}: a record that could not be read, set aside; whoever holds lists by it can be neither \
+             named nor repaired: restart that container, or end it, and then remove the file",
+            folder.join(name).display()
+        )
+    });
+    Ok(said.collect())
+}
+
 /// The live tasks with what is known of each.
-fn live_tasks(state: &Update, pools: &[Pool], records: &[Allocation]) -> Vec<Live> {
+fn live_tasks(pools: &[Pool<Judged>], records: &[Allocation]) -> Vec<Live> {
+    let records: BTreeMap<&Owner, &Allocation> =
+        records.iter().map(|record| (&record.owner, record)).collect();
     let mut live = Vec::new();
     for pool in pools {
+        let bare = cpus_by_pid(pool);
         for list in &pool.lists {
-            let Tasks::Judged(tasks) = &list.tasks else { continue };
-            for task in tasks {
-                let record =
-                    records.iter().find(|record| Some(&record.owner) == task.owner.as_ref());
-                let written = match record {
-                    Some(_) => None,
-                    None => state.tasks(&pool.name, list.name.as_str()).ok().flatten(),
-                };
+            for task in list.tasks.tasks.iter().filter(|task| task.is_alive()) {
+                let record = task.owner.as_ref().and_then(|owner| records.get(owner));
                 live.push(Live {
                     pool: pool.name.clone(),
                     list: list.name.clone(),
                     pid: task.pid,
-                    record: record.cloned(),
+                    record: record.map(|&record| record.clone()),
                     cpus: match record {
                         Some(record) => record.cpus(),
-                        None => cpus_of(pool, task.pid),
+                        None => bare.get(&task.pid).cloned().unwrap_or_default(),
                     },
-                    since: written.map(|(_, written)| written),
                 });
             }
         }
@@ -188,12 +328,14 @@ fn live_tasks(state: &Update, pools: &[Pool], records: &[Allocation]) -> Vec<Liv
     live
 }
 
-/// All CPUs of a pool whose lists have this PID.
-fn cpus_of(pool: &Pool, pid: Pid) -> crate::CpuSet {
-    let has_it = |tasks: &Tasks| match tasks {
-        Tasks::Judged(tasks) => tasks.iter().any(|task| task.pid == pid),
-        _ => false,
-    };
-    let lists = pool.lists.iter().filter(|list| has_it(&list.tasks));
-    lists.flat_map(|list| list.name.cpus().iter()).collect()
+/// All CPUs of a pool whose lists have a PID, for each.
+fn cpus_by_pid(pool: &Pool<Judged>) -> BTreeMap<Pid, CpuSet> {
+    let mut cpus: BTreeMap<Pid, CpuSet> = BTreeMap::new();
+    for list in &pool.lists {
+        for task in &list.tasks.tasks {
+            let its = cpus.entry(task.pid).or_default();
+            *its = its.union(list.name.cpus());
+        }
+    }
+    cpus
 }

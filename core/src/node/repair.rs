@@ -1,17 +1,19 @@
 //! Whoever does not run where it should: found, and its cgroup put right.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::{Error, Judge, Node};
+use super::{Error, Node};
 use crate::CpuSet;
-use crate::allocation::{Allocation, Owner};
-use crate::host::cgroup::{Cgroup, Hierarchy, Place};
+use crate::allocation::Allocation;
+use crate::host::cgroup::{Cgroup, Hierarchy, Version};
+use crate::host::mark::{self, Mark};
 use crate::host::scope::{self, Scope};
 use crate::pool::{CpuListName, PoolName};
 use crate::task::Pid;
 
-/// The time limit that `kcm install` gives the hook: until then a container may not be pinned yet.
-const HOOKS_TIMEOUT: Duration = Duration::from_secs(20);
+/// Younger than this, a process without a record may not be bound yet: the original kcm writes
+/// `tasks` first.
+const YOUTH: Duration = Duration::from_secs(20);
 
 /// A live task.
 pub(super) struct Live {
@@ -21,8 +23,6 @@ pub(super) struct Live {
     pub(super) record: Option<Allocation>,
     /// The CPUs that it should run on.
     pub(super) cpus: CpuSet,
-    /// When its list's `tasks` was last written, where no record says more.
-    pub(super) since: Option<SystemTime>,
 }
 
 /// Where a task may run, as the kernel has it.
@@ -62,12 +62,42 @@ pub enum NotRepaired {
     /// It has ended, or was restarted.
     #[error("it has ended or was restarted meanwhile")]
     Changed,
-    /// The process is in another cgroup than the record says.
-    #[error("its process is not in the recorded cgroup {0}, or not alone there; end it")]
+    /// The cgroup of that path is another one now.
+    #[error("the cgroup {0} is another than the recorded one; restart the container")]
     NotItsCgroup(String),
-    /// The process is in no container.
-    #[error("it is in no container; bind it with taskset, or end it")]
-    NoContainer,
+    /// It was given its CPUs by kcm 0.1, which left no proof of whose the cgroup is.
+    #[error(
+        "its record is of kcm 0.1, which does not prove that the cgroup {0} is its own; restart the \
+         container"
+    )]
+    Unproven(String),
+    /// Nothing but the record, which others may have written, says whose the cgroup is.
+    #[error(
+        "nothing proves that the cgroup {cgroup} is its own: the hook's mark on it {found}; restart \
+         the container"
+    )]
+    NotMarked {
+        /// The cgroup.
+        cgroup: String,
+        /// What its mark is.
+        found: String,
+    },
+    /// This process may not look at marks.
+    #[error("whose the cgroup {0} is can be seen with CAP_SYS_ADMIN alone; run it as root")]
+    Unseen(String),
+    /// A cgroup above it lacks CPUs.
+    #[error(
+        "{above} has no CPUs {missing} any more (a CPU that was offline is taken out of every group for \
+         good), and kcm changes no cgroup but the container's; give them back with: {commands}"
+    )]
+    ParentLacks {
+        /// The topmost that lacks them.
+        above: String,
+        /// What it lacks.
+        missing: CpuSet,
+        /// What to type.
+        commands: String,
+    },
     /// The kernel has other CPUs still.
     #[error("after CPUs {cpus} were set it may run on {actual}; see who else sets cpusets here")]
     InVain {
@@ -109,24 +139,35 @@ impl Seen {
 }
 
 impl Node {
-    /// Whether a live task may run elsewhere than on its CPUs. Not asked of one that is younger
-    /// than the hook's time limit, nor of one that is not to be bound.
+    /// Whether a live task may run elsewhere than on its CPUs. Not asked of one that is about to be
+    /// bound, nor of one that is not to be.
     pub(super) fn mismatch(&self, task: Live) -> Result<Option<Mismatch>, Error> {
-        let Live { pool, list, pid, record, cpus, since } = task;
-        let is_settled = match &record {
-            Some(record) => record.affinity && !is_young(record.created()),
-            None => !is_young(since),
-        };
-        if !is_settled {
+        let Live { pool, list, pid, record, cpus } = task;
+        if !self.is_settled(pid, record.as_ref())? {
             return Ok(None);
         }
-        let cgroup = record.as_ref().and_then(|record| record.cgroup.as_deref());
+        let cgroup = record.as_ref().and_then(Allocation::cgroup_path);
         Ok(match self.seen(pid, cgroup)? {
             Some(seen) if !seen.is_right(&cpus) => {
                 Some(Mismatch { pool, list, pid, actual: seen.all(), allocation: record })
             }
             _ => None,
         })
+    }
+
+    fn is_settled(&self, pid: Pid, record: Option<&Allocation>) -> Result<bool, Error> {
+        match record {
+            Some(record) if !record.affinity => Ok(false),
+            // The hook has the record locked as long as it is at work, `isolate` as long as it lives.
+            Some(record) if record.cgroup.is_some() => {
+                Ok(!self.conf.unlocked()?.is_held(&record.owner)?)
+            }
+            Some(_) => Ok(true),
+            None => {
+                let stat = self.procfs.stat(pid)?;
+                Ok(stat.is_some_and(|stat| self.procfs.age(stat) >= YOUTH))
+            }
+        }
     }
 
     /// Where a task may run; none where nothing of it is there any more.
@@ -152,30 +193,29 @@ impl Node {
     /// looked.
     pub fn repair(&self, mismatch: &Mismatch) -> Result<(), NotRepaired> {
         let allocation = mismatch.allocation.as_ref().ok_or(NotRepaired::NoCgroup)?;
-        let path = allocation.cgroup.as_deref().ok_or(NotRepaired::NoCgroup)?;
+        if allocation.cgroup.is_none() {
+            return Err(NotRepaired::NoCgroup);
+        }
         let hierarchy = self.hierarchy.as_ref().ok_or(NotRepaired::NoHierarchy)?;
         let (pid, cpus) = (allocation.process.pid, allocation.cpus());
         self.conf.update(|state| {
-            let is_in = |list: &CpuListName| match state.tasks(&allocation.pool, list.as_str()) {
-                Ok(tasks) => tasks.is_some_and(|(pids, _)| pids.contains(&pid)),
-                Err(_) => false,
-            };
-            let is_the_same = state.record(&allocation.owner)?.as_ref() == Some(allocation)
-                && allocation.lists.iter().all(is_in)
-                && Judge::new(self, state)?.is_alive(allocation, None)?;
-            if !is_the_same {
+            if state.record(&allocation.owner)?.as_ref() != Some(allocation) {
                 return Err(NotRepaired::Changed);
             }
-            let cgroup = self.cgroup_of_container(hierarchy, allocation, path)?;
+            let cgroup = self.cgroup_of(hierarchy, allocation)?;
             if cgroup.effective_cpus()? != cpus {
                 let all = cgroup.processes()?;
                 if let Some(mut scope) = Scope::of(&cgroup, |at| Ok(at.processes()? == all))? {
                     // First, because systemd writes its own value back on any reload.
                     scope.set_cpus(&cpus, None)?;
                 }
-                cgroup.set_cpus(&cpus)?;
+                let set = cgroup.set_cpus(&cpus);
+                if set.is_err() || cgroup.effective_cpus()? != cpus {
+                    lacking(&cgroup, &cpus)?;
+                }
+                set?;
             }
-            match self.seen(pid, Some(path))? {
+            match self.seen(pid, Some(cgroup.path()))? {
                 Some(seen) if seen.is_right(&cpus) => Ok(()),
                 Some(seen) => Err(NotRepaired::InVain { cpus: cpus.clone(), actual: seen.all() }),
                 None => Err(NotRepaired::Changed),
@@ -183,58 +223,55 @@ impl Node {
         })
     }
 
-    /// The recorded cgroup, if it is that of the process, and of a container: a record may have
-    /// been written by whoever may write the configuration directory.
-    fn cgroup_of_container(
+    /// The recorded cgroup, if it is proven to be the owner's. A record proves nothing: whoever may
+    /// write the configuration directory may have written it. The mark does: nobody else can set it.
+    fn cgroup_of(
         &self,
         hierarchy: &Hierarchy,
         allocation: &Allocation,
-        path: &str,
     ) -> Result<Cgroup, NotRepaired> {
-        let pid = allocation.process.pid;
-        let proc_cgroup = self.procfs.cgroup(pid)?.ok_or(NotRepaired::Changed)?;
-        let cgroup = hierarchy.at(path);
-        let is_its_own = match hierarchy.place(path, &proc_cgroup) {
-            Place::In => true,
-            // Its init may have moved below; but then it must bear the container's name, as a
-            // group of containers does not, and nobody else may be there.
-            Place::Below => {
-                is_named_after(&cgroup, &allocation.owner)
-                    && self.are_all_with(pid, &cgroup.processes()?)?
-            }
-            Place::Outside => false,
+        let recorded = allocation.cgroup.as_ref().ok_or(NotRepaired::NoCgroup)?;
+        let path = || recorded.path.clone();
+        let Some(inode) = recorded.inode else { return Err(NotRepaired::Unproven(path())) };
+        let cgroup = hierarchy.at(&recorded.path);
+        match cgroup.inode()? {
+            None => return Err(NotRepaired::Changed),
+            Some(now) if now != inode => return Err(NotRepaired::NotItsCgroup(path())),
+            Some(_) => {}
+        }
+        let found = match mark::of(&cgroup)? {
+            Some(mark) if mark == Mark::on(allocation) => return Ok(cgroup),
+            Some(mark) => format!("says CPUs {} of {}", mark.cpus, mark.owner),
+            None if !mark::can_be_seen(&self.procfs) => return Err(NotRepaired::Unseen(path())),
+            None => "is not there".to_owned(),
         };
-        if !is_its_own {
-            return Err(NotRepaired::NotItsCgroup(path.to_owned()));
-        }
-        if !self.procfs.is_in_container(pid)? {
-            return Err(NotRepaired::NoContainer);
-        }
-        Ok(cgroup)
-    }
-
-    /// Whether all these processes are in the PID namespace of one; with the host's, that says
-    /// nothing.
-    fn are_all_with(&self, pid: Pid, all: &[Pid]) -> Result<bool, Error> {
-        let its = self.procfs.pid_namespace(pid)?;
-        for &other in all {
-            if self.procfs.pid_namespace(other)? != its {
-                return Ok(false);
-            }
-        }
-        Ok(!self.procfs.is_in_the_hosts_pid_namespace(pid)?)
+        Err(NotRepaired::NotMarked { cgroup: path(), found })
     }
 }
 
-/// Whether a cgroup, or the one above it (crun's `container` in a scope), has an owner's id in its
-/// name, as runtimes and engines make them.
-fn is_named_after(cgroup: &Cgroup, owner: &Owner) -> bool {
-    cgroup.path().rsplit('/').take(2).any(|name| name.contains(owner.as_ref()))
-}
-
-/// Whether something is younger than the hook's time limit. What is of the future is not: the
-/// clock was set.
-fn is_young(since: Option<SystemTime>) -> bool {
-    let age = since.and_then(|since| SystemTime::now().duration_since(since).ok());
-    age.is_some_and(|age| age < HOOKS_TIMEOUT)
+/// An error that names the topmost cgroup above this one that lacks CPUs, and what gives them back.
+/// On cgroup v1 the kernel takes a CPU that goes offline out of every group, and puts it back into
+/// none (admin-guide/cgroup-v1/cpusets, section 1.4).
+fn lacking(cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), NotRepaired> {
+    let mut commands = Vec::new();
+    let mut topmost = None;
+    let mut at = cgroup.parent();
+    while let Some(above) = at.filter(|above| !above.is_root()) {
+        let has = above.effective_cpus()?;
+        let missing = cpus.difference(&has);
+        let own = above.own_cpus()?;
+        if !missing.is_empty() && (above.version() == Version::V1 || !own.is_empty()) {
+            let file = above.folder().join("cpuset.cpus");
+            commands.push(format!("echo {} > {}", own.union(cpus), file.display()));
+            topmost = Some((above.path().to_owned(), missing));
+        }
+        at = above.parent();
+    }
+    commands.reverse();
+    match topmost {
+        Some((above, missing)) => {
+            Err(NotRepaired::ParentLacks { above, missing, commands: commands.join("; ") })
+        }
+        None => Ok(()),
+    }
 }

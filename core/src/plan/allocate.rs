@@ -1,33 +1,27 @@
 //! Choosing CPU lists for one owner.
 //!
-//! *Candidates* are the pool's lists whose CPUs the owner may use; others, and lists with a
-//! malformed `tasks`, are skipped. From an exclusive pool one owner gets
+//! *Candidates* are the pool's lists whose CPUs the owner may use; others, and lists with a damaged
+//! `tasks`, are skipped. From an exclusive pool one owner gets
 //! - for one core the first free candidate by lowest CPU;
 //! - for more all or none: on the NUMA node with the fewest free that suffice (ties ascending),
 //!   else over the fewest nodes.
 //!
 //! From a shared pool it gets the candidate with the fewest live tasks.
+//!
+//! There are two ways to choose. [`at_a_glance`] sees only which `tasks` are empty, which is enough
+//! nearly always and opens nothing; [`choose`] has everything before it, and so an answer.
 
 use std::collections::BTreeMap;
 
 use crate::allocation::Allocation;
 use crate::cpu_set::CpuSet;
-use crate::plan::Change;
-use crate::pool::{CpuList, Pool, PoolName};
+use crate::plan::{Change, Slot};
+use crate::pool::{CpuList, CpuListName, Pool, PoolName};
 use crate::request::Request;
-use crate::task::Tasks;
+use crate::task::{Glance, Judged, Pid};
 
 /// NUMA nodes: number → CPUs.
 pub type Nodes = BTreeMap<u32, CpuSet>;
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Take these lists: indices into [`Pool::lists`].
-    Take(Vec<usize>),
-    /// Look into the lists that nobody has looked into, reclaim what the dead hold, choose again.
-    LookCloser,
-}
 
 /// Why an owner gets nothing. The text is for whoever asked: it names no other owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,8 +67,9 @@ pub enum Refusal {
     },
     /// Too few lists that are free.
     #[error(
-        "No free cpu lists in pool {pool}: {held} of {total} are held ({wanted} wanted); end a \
-         container that holds one, choose another pool, or use another node"
+        "No free cpu lists in pool {pool}: {held} of {total} are held{}, {wanted} wanted; end a \
+         container that holds one, choose another pool, or use another node",
+        unusable(*out_of_use)
     )]
     NoneFree {
         /// The pool asked.
@@ -83,13 +78,73 @@ pub enum Refusal {
         wanted: usize,
         /// How many are held by somebody alive.
         held: usize,
+        /// How many nobody holds, and cannot be used here all the same.
+        out_of_use: usize,
         /// How many there are.
         total: usize,
     },
 }
 
-/// Chooses CPU lists for a request; `nodes` matters only for more than one core.
-pub fn choose(pool: &Pool, request: &Request, nodes: &Nodes) -> Result<Choice, Refusal> {
+fn unusable(lists: usize) -> String {
+    match lists {
+        0 => String::new(),
+        1 => " and 1 cannot be used here (a warning says why)".to_owned(),
+        _ => format!(" and {lists} cannot be used here (warnings say why)"),
+    }
+}
+
+/// Chooses among the lists of an exclusive pool whose `tasks` are empty: indices into
+/// [`Pool::lists`]. None where that does not decide: everything is to be judged then, and
+/// [`choose`]d from.
+pub fn at_a_glance(
+    pool: &Pool<Glance>,
+    request: &Request,
+    nodes: &Nodes,
+) -> Result<Option<Vec<usize>>, Refusal> {
+    let candidates = candidates(pool, request, |_| false)?;
+    if !pool.exclusive {
+        return Ok(None);
+    }
+    let empty = candidates.into_iter().filter(|&i| pool.lists[i].tasks == Glance::Empty);
+    Ok(match pick(pool, empty.collect(), request.cores.get(), nodes) {
+        Some((chosen, Spread::OneNode)) => Some(chosen),
+        _ => None,
+    })
+}
+
+/// Chooses CPU lists for a request: indices into [`Pool::lists`]. `nodes` matters only for more
+/// than one core.
+pub fn choose(
+    pool: &Pool<Judged>,
+    request: &Request,
+    nodes: &Nodes,
+) -> Result<Vec<usize>, Refusal> {
+    let candidates = candidates(pool, request, |judged| judged.damage().is_some())?;
+    if !pool.exclusive {
+        let least = candidates.into_iter().min_by_key(|&i| pool.lists[i].tasks.live());
+        return Ok(least.into_iter().collect());
+    }
+    let wanted = request.cores.get();
+    let free = candidates.into_iter().filter(|&i| pool.lists[i].tasks.is_free()).collect();
+    let none_free = || {
+        let held = pool.lists.iter().filter(|list| list.tasks.live() > 0).count();
+        let idle = pool.lists.iter().filter(|list| list.tasks.live() == 0);
+        let out_of_use = idle
+            .filter(|list| list.tasks.damage().is_some() || !may_use(list, &request.usable))
+            .count();
+        let total = pool.lists.len();
+        Refusal::NoneFree { pool: pool.name.clone(), wanted, held, out_of_use, total }
+    };
+    let (chosen, _) = pick(pool, free, wanted, nodes).ok_or_else(none_free)?;
+    Ok(chosen)
+}
+
+/// The lists that the owner may use at all, if they can be enough.
+fn candidates<T>(
+    pool: &Pool<T>,
+    request: &Request,
+    is_damaged: impl Fn(&T) -> bool,
+) -> Result<Vec<usize>, Refusal> {
     let wanted = if pool.exclusive { request.cores.get() } else { 1 };
     let total = pool.lists.len();
     let name = || pool.name.clone();
@@ -99,56 +154,50 @@ pub fn choose(pool: &Pool, request: &Request, nodes: &Nodes) -> Result<Choice, R
     if wanted > total {
         return Err(Refusal::MoreThanThePoolHas { pool: name(), wanted, total });
     }
-    let candidates: Vec<usize> =
-        (0..total).filter(|&i| skip_reason(&pool.lists[i], &request.usable).is_none()).collect();
+    let is_candidate =
+        |list: &CpuList<T>| may_use(list, &request.usable) && !is_damaged(&list.tasks);
+    let candidates: Vec<usize> = (0..total).filter(|&i| is_candidate(&pool.lists[i])).collect();
     if candidates.len() < wanted {
         let (candidates, usable) = (candidates.len(), request.usable.clone());
         return Err(Refusal::NotUsable { pool: name(), wanted, candidates, total, usable });
     }
-    let unread = candidates.iter().any(|&i| pool.lists[i].tasks == Tasks::Unread);
-    if !pool.exclusive {
-        return Ok(if unread {
-            Choice::LookCloser
-        } else {
-            let least = candidates.into_iter().min_by_key(|&i| pool.lists[i].tasks.live());
-            Choice::Take(least.into_iter().collect())
-        });
-    }
-    let free: Vec<usize> =
-        candidates.into_iter().filter(|&i| pool.lists[i].tasks.is_free()).collect();
+    Ok(candidates)
+}
+
+/// Whether an owner that may use only these CPUs may use a list.
+pub fn may_use<T>(list: &CpuList<T>, usable: &CpuSet) -> bool {
+    list.name.cpus().is_subset(usable)
+}
+
+/// Whether what was picked lies on one NUMA node.
+enum Spread {
+    OneNode,
+    Several,
+}
+
+/// So many of the free lists, as near to each other as they can be; none where they are too few.
+fn pick<T>(
+    pool: &Pool<T>,
+    free: Vec<usize>,
+    wanted: usize,
+    nodes: &Nodes,
+) -> Option<(Vec<usize>, Spread)> {
     if free.len() < wanted {
-        let held = pool.lists.iter().filter(|list| !list.tasks.is_free()).count();
-        return if unread {
-            Ok(Choice::LookCloser)
-        } else {
-            Err(Refusal::NoneFree { pool: name(), wanted, held, total })
-        };
+        return None;
     }
     if wanted == 1 {
-        return Ok(Choice::Take(vec![free[0]]));
+        return Some((free[..1].to_vec(), Spread::OneNode));
     }
     let by_node = group_by_node(pool, free, nodes);
     let fitting = by_node.iter().filter(|lists| lists.len() >= wanted);
     match fitting.min_by_key(|lists| lists.len()) {
-        Some(lists) => Ok(Choice::Take(lists[..wanted].to_vec())),
-        None if unread => Ok(Choice::LookCloser),
-        None => Ok(Choice::Take(over_fewest_nodes(by_node, wanted))),
+        Some(lists) => Some((lists[..wanted].to_vec(), Spread::OneNode)),
+        None => Some((over_fewest_nodes(by_node, wanted), Spread::Several)),
     }
-}
-
-/// Why a list is no candidate for an owner that may use only `usable`; none if it is one.
-pub fn skip_reason(list: &CpuList, usable: &CpuSet) -> Option<String> {
-    if let Tasks::Malformed(cause) = &list.tasks {
-        return Some(cause.clone());
-    }
-    (!list.name.cpus().is_subset(usable)).then(|| {
-        let outside = list.name.cpus().difference(usable);
-        format!("CPUs {outside} are offline or outside {usable}, which is all that may be used")
-    })
 }
 
 /// Free lists by NUMA node, ascending; a list that spans nodes counts for that of its first CPU.
-fn group_by_node(pool: &Pool, free: Vec<usize>, nodes: &Nodes) -> Vec<Vec<usize>> {
+fn group_by_node<T>(pool: &Pool<T>, free: Vec<usize>, nodes: &Nodes) -> Vec<Vec<usize>> {
     let mut groups: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
     for i in free {
         let first = pool.lists[i].name.cpus().first();
@@ -165,19 +214,22 @@ fn over_fewest_nodes(mut by_node: Vec<Vec<usize>>, wanted: usize) -> Vec<usize> 
     chosen
 }
 
+/// A list that is taken: its name, and who is in it beside whoever takes it (of a shared pool).
+pub type Taken = (CpuListName, Vec<Pid>);
+
 /// The allocation of the chosen lists, and the changes that make it so.
 pub fn take(
-    pool: &Pool,
-    chosen: &[usize],
+    pool: &PoolName,
+    exclusive: bool,
+    lists: &[Taken],
     request: &Request,
     created_at: String,
 ) -> (Allocation, Vec<Change>) {
-    let lists: Vec<&CpuList> = chosen.iter().map(|&i| &pool.lists[i]).collect();
     let pid = request.process.pid;
     let allocation = Allocation {
         owner: request.owner.clone(),
-        pool: pool.name.clone(),
-        lists: lists.iter().map(|list| list.name.clone()).collect(),
+        pool: pool.clone(),
+        lists: lists.iter().map(|(name, _)| name.clone()).collect(),
         process: request.process.clone(),
         created_at,
         cgroup: request.cgroup.clone(),
@@ -185,18 +237,14 @@ pub fn take(
         details: request.details.clone(),
     };
     let mut changes = vec![Change::PutRecord(Box::new(allocation.clone()))];
-    changes.extend(lists.iter().map(|list| {
-        let others = match &list.tasks {
-            Tasks::Judged(tasks) => tasks.iter().map(|task| task.pid).collect(),
-            Tasks::Empty | Tasks::Unread | Tasks::Malformed(_) => Vec::new(),
-        };
+    if exclusive {
+        let slots = lists.iter().map(|(name, _)| Slot::new(pool, name));
+        changes.extend(slots.map(|slot| Change::Index(slot, request.owner.clone())));
+    }
+    changes.extend(lists.iter().map(|(name, others)| {
         // Our PID in the file already is a dead process's: ours has it now.
-        let others = others.into_iter().filter(|&other| other != pid);
-        Change::SetTasks {
-            pool: pool.name.clone(),
-            list: list.name.to_string(),
-            pids: others.chain([pid]).collect(),
-        }
+        let others = others.iter().copied().filter(|&other| other != pid);
+        Change::SetTasks(Slot::new(pool, name), others.chain([pid]).collect())
     }));
     (allocation, changes)
 }

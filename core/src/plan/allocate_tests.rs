@@ -1,28 +1,62 @@
 use super::*;
-use crate::task::{Pid, Process, Task};
+use crate::task::{Life, Process, Task, TasksFile};
 
-fn tasks(text: &str) -> Tasks {
-    let judged =
-        |alive| Tasks::Judged(vec![Task { pid: Pid::try_from(7).unwrap(), owner: None, alive }]);
+fn judged(lives: &[Life]) -> Judged {
+    let task = |(number, &life): (usize, &Life)| Task {
+        pid: Pid::try_from(i32::try_from(number).unwrap() + 7).unwrap(),
+        owner: None,
+        life,
+        is_written: true,
+    };
+    let tasks: Vec<Task> = lives.iter().enumerate().map(task).collect();
+    Judged { file: TasksFile::Pids(tasks.iter().map(|task| task.pid).collect()), tasks }
+}
+
+fn state(text: &str) -> Judged {
+    let damaged = |tasks: Judged| {
+        let cause = "'x' is no process id".into();
+        Judged { file: TasksFile::Damaged { cause, pids: vec![] }, ..tasks }
+    };
     match text {
-        "free" => Tasks::Empty,
-        "unread" => Tasks::Unread,
-        "dead" => judged(false),
-        "live" => judged(true),
-        "bad" => Tasks::Malformed("'x' is no process id".into()),
-        n => {
-            let task = Task { pid: Pid::try_from(8).unwrap(), owner: None, alive: true };
-            Tasks::Judged(vec![task; n.parse().unwrap()])
-        }
+        "free" => judged(&[]),
+        "blank" => Judged { file: TasksFile::Blank, ..judged(&[]) },
+        "dead" => judged(&[Life::Dead]),
+        "failed" => judged(&[Life::NeverBound]),
+        "live" => judged(&[Life::Alive]),
+        "bad" => damaged(judged(&[])),
+        "bad-live" => damaged(judged(&[Life::Alive])),
+        n => judged(&vec![Life::Alive; n.parse().unwrap()]),
     }
 }
 
-fn pool(exclusive: bool, lists: &str) -> Pool {
+fn pool_of<T>(exclusive: bool, lists: &str, state: impl Fn(&str) -> T) -> Pool<T> {
     let lists = lists.split_whitespace().map(|word| {
-        let (name, state) = word.split_once('=').unwrap();
-        CpuList { name: name.parse().unwrap(), tasks: tasks(state) }
+        let (name, text) = word.split_once('=').unwrap();
+        CpuList { name: name.parse().unwrap(), tasks: state(text) }
     });
     Pool::new("p".parse().unwrap(), exclusive, lists.collect())
+}
+
+fn pool(exclusive: bool, lists: &str) -> Pool<Judged> {
+    pool_of(exclusive, lists, state)
+}
+
+/// The names that are taken of those whose `tasks` seem empty, or what is said instead.
+fn glanced(exclusive: bool, lists: &str, cores: usize) -> String {
+    let pool = pool_of(exclusive, lists, |text| match text {
+        "empty" => Glance::Empty,
+        _ => Glance::Unread,
+    });
+    match at_a_glance(&pool, &request(cores, "0-15"), &two_nodes()) {
+        Ok(Some(lists)) => names(&pool, &lists),
+        Ok(None) => "look closer".into(),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+fn names<T>(pool: &Pool<T>, lists: &[usize]) -> String {
+    let names = lists.iter().map(|&i| pool.lists[i].name.as_str());
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn request(cores: usize, usable: &str) -> Request {
@@ -36,7 +70,7 @@ fn request(cores: usize, usable: &str) -> Request {
         pool: "p".parse().unwrap(),
         cores: cores.try_into().unwrap(),
         usable: usable.parse().unwrap(),
-        cgroup: Some("/c1".into()),
+        cgroup: None,
         affinity: true,
         details: Default::default(),
     }
@@ -47,13 +81,9 @@ fn two_nodes() -> Nodes {
 }
 
 /// The names that `choose` takes, or what it says instead.
-fn chosen(pool: &Pool, cores: usize, usable: &str) -> String {
+fn chosen(pool: &Pool<Judged>, cores: usize, usable: &str) -> String {
     match choose(pool, &request(cores, usable), &two_nodes()) {
-        Ok(Choice::Take(lists)) => {
-            let names = lists.iter().map(|&i| pool.lists[i].name.as_str());
-            names.collect::<Vec<_>>().join(" ")
-        }
-        Ok(Choice::LookCloser) => "look closer".into(),
+        Ok(lists) => names(pool, &lists),
         Err(refusal) => refusal.to_string(),
     }
 }
@@ -63,13 +93,20 @@ fn one_core_gets_the_first_free_list_by_lowest_cpu() {
     for (lists, expected) in [
         ("10=free 2=free", "2"),
         ("2=live 10=free", "10"),
-        ("2=unread 10=free", "10"),
         ("2=dead 10=free", "2"),
+        ("2=failed 10=free", "2"),
+        ("2=blank 10=free", "2"),
         ("2=bad 10=free", "10"),
-        ("2=unread 10=unread", "look closer"),
-        ("2=bad 10=unread", "look closer"),
+        ("2=bad-live 10=free", "10"),
     ] {
         assert_eq!(chosen(&pool(true, lists), 1, "0-15"), expected, "{lists}");
+    }
+    for (lists, expected) in [
+        ("10=empty 2=empty", "2"),
+        ("2=unread 10=empty", "10"),
+        ("2=unread 10=unread", "look closer"),
+    ] {
+        assert_eq!(glanced(true, lists, 1), expected, "{lists}");
     }
 }
 
@@ -81,8 +118,22 @@ fn a_list_that_may_not_be_used_is_passed_over() {
 #[test]
 fn refusals_name_the_pool_the_count_and_the_remedy() {
     for (lists, cores, usable, expected) in [
-        ("2=live 3=live", 1, "0-15", "No free cpu lists in pool p: 2 of 2 are held (1 wanted)"),
-        ("2=live 3=free", 2, "0-15", "No free cpu lists in pool p: 1 of 2 are held (2 wanted)"),
+        ("2=live 3=live", 1, "0-15", "No free cpu lists in pool p: 2 of 2 are held, 1 wanted"),
+        ("2=live 3=free", 2, "0-15", "No free cpu lists in pool p: 1 of 2 are held, 2 wanted"),
+        (
+            "2=live 3=live 4=bad",
+            1,
+            "0-15",
+            "No free cpu lists in pool p: 2 of 3 are held and 1 cannot be used here (a warning says \
+             why), 1 wanted",
+        ),
+        (
+            "2=live 3=free 4=free",
+            1,
+            "2",
+            "No free cpu lists in pool p: 1 of 3 are held and 2 cannot be used here (warnings say \
+             why), 1 wanted",
+        ),
         ("2=free 3=free", 3, "0-15", "3 cores requested of pool p, which has 2; ask for 2"),
         ("2=free 3=free", 1, "8-9", "only 0 of 2 CPU lists of pool p can be used here (1 wanted)"),
         ("", 1, "0-15", "pool p has no CPU lists on this node; choose another pool"),
@@ -103,36 +154,42 @@ fn several_cores_stay_on_one_numa_node_where_they_fit() {
         ("0=free 1=free 2=free 8=free 9=free", 3, "0 1 2"),
         // Neither fits: over the fewest nodes, the fuller one first.
         ("0=free 8=free 9=free", 3, "0 8 9"),
-        // Neither fits as far as is known.
-        ("0=free 1=unread 8=free", 2, "look closer"),
         ("0=free 1=dead 8=free", 2, "0 1"),
     ] {
         assert_eq!(chosen(&pool(true, lists), cores, "0-15"), expected, "{lists}");
     }
+    assert_eq!(glanced(true, "0=empty 1=empty 8=empty", 2), "0 1");
+    // Neither fits as far as is known.
+    assert_eq!(glanced(true, "0=empty 1=unread 8=empty", 2), "look closer");
 }
 
 #[test]
 fn a_shared_pool_gives_the_list_with_the_fewest_live_tasks() {
-    for (lists, expected) in [
-        ("0=2 4=1 8=3", "4"),
-        ("0=1 4=1", "0"),
-        ("0=1 4=dead", "4"),
-        ("0=1 4=unread", "look closer"),
-        ("0=bad 4=9", "4"),
-    ] {
+    for (lists, expected) in
+        [("0=2 4=1 8=3", "4"), ("0=1 4=1", "0"), ("0=1 4=dead", "4"), ("0=bad 4=9", "4")]
+    {
         assert_eq!(chosen(&pool(false, lists), 3, "0-15"), expected, "{lists}");
     }
+    assert_eq!(glanced(false, "0=empty 4=empty", 1), "look closer");
 }
 
 #[test]
-fn taking_writes_the_record_before_the_tasks() {
-    let pool = pool(false, "0-1=live");
-    let (allocation, changes) = take(&pool, &[0], &request(1, "0-15"), "now".into());
-    let set = Change::SetTasks {
-        pool: "p".parse().unwrap(),
-        list: "0-1".into(),
-        pids: vec![Pid::try_from(7).unwrap(), Pid::try_from(42).unwrap()],
-    };
-    assert_eq!(changes, [Change::PutRecord(Box::new(allocation.clone())), set]);
+fn taking_writes_the_record_then_its_index_then_the_tasks() {
+    let (seven, ours) = (Pid::try_from(7).unwrap(), Pid::try_from(42).unwrap());
+    let name: PoolName = "p".parse().unwrap();
+    let slot = |list: &str| Slot::new(&name, list);
+    let request = request(1, "0-15");
+    let take = |exclusive, lists: &[Taken]| take(&name, exclusive, lists, &request, "now".into());
+
+    let (allocation, changes) = take(false, &[("0-1".parse().unwrap(), vec![seven])]);
+    let put = |allocation: &Allocation| Change::PutRecord(Box::new(allocation.clone()));
+    let set = Change::SetTasks(slot("0-1"), vec![seven, ours]);
+    assert_eq!(changes, [put(&allocation), set]);
     assert_eq!(allocation.cpus().to_string(), "0-1");
+
+    let lists = ["2", "3"].map(|list| (list.parse().unwrap(), vec![]));
+    let (allocation, changes) = take(true, &lists);
+    let index = |list: &str| Change::Index(slot(list), request.owner.clone());
+    let set = |list: &str| Change::SetTasks(slot(list), vec![ours]);
+    assert_eq!(changes, [put(&allocation), index("2"), index("3"), set("2"), set("3")]);
 }

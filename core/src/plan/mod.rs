@@ -13,21 +13,46 @@ use crate::task::Pid;
 /// One step in the configuration directory. Steps are applied in the order of a plan, and each is
 /// atomic, so a process killed at any instant leaves a prefix of its plan.
 ///
-/// What is taken is written *record, then tasks*; what is given back *tasks, then record*: a
-/// record whose PID is in no `tasks` holds nothing, and a PID in `tasks` always has its record.
+/// What is taken is written *record, index, tasks*; what is given back *tasks, index, record*. A
+/// record alone and a PID in `tasks` alone both hold a list, so every prefix of either is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Writes the owner's record.
     PutRecord(Box<Allocation>),
+    /// Has a list's index be the owner's record, which is there.
+    Index(Slot, Owner),
     /// Replaces the content of a list's `tasks`.
-    SetTasks {
-        /// The list's pool.
-        pool: PoolName,
-        /// The list's name as it is spelled.
-        list: String,
-        /// The whole new content.
-        pids: Vec<Pid>,
-    },
+    SetTasks(Slot, Vec<Pid>),
+    /// Keeps a damaged `tasks` beside its place.
+    SetAside(Slot),
+    /// Gives the owner's record, of which only a list's index is left, its name again.
+    Restore(Slot, Owner),
+    /// Removes a list's index if it is the owner's record.
+    RemoveIndex(Slot, Owner),
+    /// Removes a list's index, whatever it is.
+    ClearIndex(Slot),
     /// Removes the owner's record.
     RemoveRecord(Owner),
+}
+
+/// A CPU list by its names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// The list's pool.
+    pub pool: PoolName,
+    /// The list's name as it is spelled.
+    pub list: String,
+}
+
+impl Slot {
+    /// The list of these names.
+    pub fn new(pool: &PoolName, list: impl ToString) -> Self {
+        Self { pool: pool.clone(), list: list.to_string() }
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CPU list {} of pool {}", self.list, self.pool)
+    }
 }

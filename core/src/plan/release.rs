@@ -1,11 +1,11 @@
 //! Giving back what one owner holds.
 
 use crate::allocation::Allocation;
-use crate::plan::Change;
+use crate::plan::{Change, Slot};
 use crate::task::Pid;
 
 /// The changes that take a holder's PID out of its lists, and its record away. `tasks` has the
-/// PIDs in each list of the allocation, in its order; none for a list that is gone or malformed,
+/// PIDs in each list of the allocation, in its order; none for a list that is gone or damaged,
 /// which stays as it is. Where one of the `others` holds a list with the same PID, the PID in it is
 /// that later process's, and stays.
 pub fn release(
@@ -14,23 +14,24 @@ pub fn release(
     others: &[Allocation],
 ) -> Vec<Change> {
     let pid = allocation.process.pid;
+    let slots: Vec<Slot> =
+        allocation.lists.iter().map(|list| Slot::new(&allocation.pool, list)).collect();
     let mut changes = Vec::new();
-    for (list, pids) in allocation.lists.iter().zip(tasks) {
+    for (slot, pids) in slots.iter().zip(tasks) {
         let is_anothers = others.iter().any(|other| {
-            other.owner != allocation.owner && other.holds(&allocation.pool, list.as_str(), pid)
+            other.owner != allocation.owner && other.holds(&slot.pool, &slot.list, pid)
         });
         match pids {
             Some(pids) if pids.contains(&pid) && !is_anothers => {
-                changes.push(Change::SetTasks {
-                    pool: allocation.pool.clone(),
-                    list: list.to_string(),
-                    pids: pids.iter().copied().filter(|&other| other != pid).collect(),
-                });
+                let rest = pids.iter().copied().filter(|&other| other != pid).collect();
+                changes.push(Change::SetTasks(slot.clone(), rest));
             }
             _ => {}
         }
     }
-    changes.push(Change::RemoveRecord(allocation.owner.clone()));
+    let owner = || allocation.owner.clone();
+    changes.extend(slots.into_iter().map(|slot| Change::RemoveIndex(slot, owner())));
+    changes.push(Change::RemoveRecord(owner()));
     changes
 }
 
@@ -53,24 +54,21 @@ mod tests {
             details: Default::default(),
         };
         let tasks = [Some(vec![pid(7)]), Some(vec![pid(5), pid(7)]), Some(vec![pid(9)]), None];
-        let set = |list: &str, pids: Vec<Pid>| Change::SetTasks {
-            pool: "p".parse().unwrap(),
-            list: list.into(),
-            pids,
-        };
-        let removed = Change::RemoveRecord("c1".parse().unwrap());
+        let slot = |list: &str| Slot::new(&"p".parse().unwrap(), list);
+        let set = |list: &str, pids: Vec<Pid>| Change::SetTasks(slot(list), pids);
+        let c1 = || "c1".parse().unwrap();
+        let forgotten = ["0", "1", "2", "3"].map(|list| Change::RemoveIndex(slot(list), c1()));
+        let gone = || forgotten.iter().cloned().chain([Change::RemoveRecord(c1())]);
         let other = |owner: &str, list: &str| Allocation {
             owner: owner.parse().unwrap(),
             lists: vec![list.parse().unwrap()],
             ..allocation.clone()
         };
-        assert_eq!(
-            release(&allocation, &tasks, &[other("c1", "0"), other("c2", "9")]),
-            [set("0", vec![]), set("1", vec![pid(5)]), removed.clone()]
-        );
-        assert_eq!(
-            release(&allocation, &tasks, &[other("c2", "0")]),
-            [set("1", vec![pid(5)]), removed]
-        );
+        let both = [set("0", vec![]), set("1", vec![pid(5)])].into_iter().chain(gone());
+        let changes = release(&allocation, &tasks, &[other("c1", "0"), other("c2", "9")]);
+        assert_eq!(changes, both.collect::<Vec<_>>());
+        let one = [set("1", vec![pid(5)])].into_iter().chain(gone());
+        let changes = release(&allocation, &tasks, &[other("c2", "0")]);
+        assert_eq!(changes, one.collect::<Vec<_>>());
     }
 }

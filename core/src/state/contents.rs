@@ -1,25 +1,45 @@
 //! Reading the configuration directory.
 
+use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::SystemTime;
 
-use super::dir::Dir;
+use super::dir::{Content, Dir, Plain};
 use super::error::Error;
 use crate::allocation::{Allocation, Owner};
+use crate::plan::Slot;
 use crate::pool::{CpuList, CpuListName, Pool, PoolName};
-use crate::task::{Pid, Tasks, parse_tasks};
+use crate::task::{Glance, Pid, TasksFile, parse_tasks};
 
 pub(super) const POOLS: &str = "pools";
 pub(super) const ALLOCATIONS: &str = "allocations";
 pub(super) const TASKS: &str = "tasks";
+/// In an exclusive list's folder: a hard link of the record of whoever was given the list last.
+/// The original kcm looks at `tasks` alone.
+pub(super) const INDEX: &str = "holder.json";
 pub(super) const EXCLUSIVE: &str = "exclusive";
 const MEMS: &str = "mems";
 pub(super) const RECORD_SUFFIX: &str = ".json";
+pub(super) const ASIDE_SUFFIX: &str = ".bad";
 
-/// Room for 100,000 PIDs; a larger `tasks` file is none of kcm's.
-const TASKS_LIMIT: u64 = 1 << 20;
-const RECORD_LIMIT: u64 = 1 << 16;
-const FLAG_LIMIT: u64 = 1 << 12;
+/// Room for 8,000 PIDs; a larger `tasks` file is none of kcm's.
+pub(super) const TASKS_FILE: Plain = Plain {
+    limit: 1 << 16,
+    remedy: "run kcm reconcile, which keeps it as tasks.bad and writes tasks anew",
+};
+pub(super) const RECORD_FILE: Plain = Plain {
+    limit: 1 << 18,
+    remedy: "run kcm reconcile, which sets it aside and says what follows",
+};
+const EXCLUSIVE_FILE: Plain = Plain {
+    limit: 1 << 12,
+    remedy: "write 1 (each list has one owner) or 0 (shared) into it, as the pool was made",
+};
+const MEMS_FILE: Plain =
+    Plain { limit: 1 << 12, remedy: "write the one word that it may hold (local), or remove it" };
+const STRAY: &str = "move it elsewhere";
+
+/// All records that are read at once have no more bytes than these: a thousand of kcm's own.
+const RECORDS_LIMIT: u64 = 4 << 20;
 
 /// The configuration directory, open for reading.
 #[derive(Debug)]
@@ -33,8 +53,8 @@ pub struct Contents {
 /// One pool as it lies on disk.
 #[derive(Debug)]
 pub struct Listing {
-    /// The pool; each list's tasks are [`Tasks::Empty`] or [`Tasks::Unread`].
-    pub pool: Pool,
+    /// The pool, at a glance.
+    pub pool: Pool<Glance>,
     /// What it says of its containers' memory.
     pub memory: Memory,
     /// What is in the pool's folder and is no CPU list.
@@ -48,6 +68,10 @@ pub struct Records {
     pub readable: Vec<Allocation>,
     /// The others: whose each would be, and why it cannot be read.
     pub unreadable: Vec<(Owner, Error)>,
+    /// Whose were not read, since there are too many bytes of them; the smallest come first.
+    pub unread: Vec<Owner>,
+    /// The inodes of those that were read, by which their other names are known.
+    inodes: HashSet<u64>,
 }
 
 /// What a pool says of the memory of its containers.
@@ -85,7 +109,7 @@ impl Contents {
                 Ok(_) => "no folder, so no pool (a symbolic link is not followed)".into(),
                 Err(e) => e.to_string(),
             };
-            Some(Error::Malformed { path: self.pools.child(&entry.name), cause })
+            Some(Error::Malformed { path: self.pools.child(&entry.name), cause, remedy: STRAY })
         });
         Ok(odd.collect())
     }
@@ -95,7 +119,7 @@ impl Contents {
         let Some(dir) = self.pools.dir(name.as_ref())? else {
             return Err(Error::UnknownPool { name: name.clone(), known: self.pool_names()? });
         };
-        let exclusive = dir.read(EXCLUSIVE, FLAG_LIMIT)?.is_some_and(|c| c.text.starts_with('1'));
+        let exclusive = read_exclusive(&dir)?;
         let (mut lists, mut odd) = (Vec::new(), Vec::new());
         let mut memory = Memory::AsItIs;
         for entry in dir.entries()? {
@@ -107,102 +131,245 @@ impl Contents {
                 }
                 _ => {}
             }
+            let malformed =
+                |cause| Error::Malformed { path: dir.child(&entry.name), cause, remedy: STRAY };
             if !entry.is_dir {
-                odd.push(Error::Malformed {
-                    path: dir.child(&entry.name),
-                    cause: "neither a CPU list's folder nor a file that kcm knows".into(),
-                });
+                odd.push(malformed("neither a CPU list's folder nor a file that kcm knows".into()));
                 continue;
             }
             match entry.name.parse::<CpuListName>() {
-                Ok(list) => lists.push(CpuList { tasks: peek(&dir, &entry.name), name: list }),
-                Err(e) => {
-                    let path = dir.child(&entry.name);
-                    odd.push(Error::Malformed { path, cause: e.to_string() });
+                Ok(list) => {
+                    lists.push(CpuList { tasks: self.glance(&dir, &entry.name)?, name: list });
                 }
+                Err(e) => odd.push(malformed(e.to_string())),
             }
         }
         Ok(Listing { pool: Pool::new(name.clone(), exclusive, lists), memory, odd })
     }
 
-    /// The PIDs in a list's `tasks` and when that was last written; none where the list is gone.
-    pub fn tasks(
-        &self,
-        pool: &PoolName,
-        list: &str,
-    ) -> Result<Option<(Vec<Pid>, SystemTime)>, Error> {
-        let Some(pool_dir) = self.pools.dir(pool.as_ref())? else { return Ok(None) };
-        let Some(dir) = pool_dir.dir(list)? else { return Ok(None) };
-        let Some(content) = dir.read(TASKS, TASKS_LIMIT)? else {
-            return Ok(Some((Vec::new(), SystemTime::now())));
+    /// What a list's `tasks` looks like from outside. One that is missing may tell that this is no
+    /// directory of kcm's at all.
+    fn glance(&self, pool: &Dir, list: &str) -> Result<Glance, Error> {
+        let looked = pool.look(&format!("{list}/{TASKS}"))?;
+        if looked.is_none() {
+            self.is_no_cmk()?;
+        }
+        let is_empty = looked.is_some_and(|looked| looked.is_file && looked.size == 0);
+        Ok(if is_empty { Glance::Empty } else { Glance::Unread })
+    }
+
+    /// An error if a folder in any list's place holds folders: CMK 1.1 and newer have a socket's
+    /// there, of which one without cores is empty.
+    fn is_no_cmk(&self) -> Result<(), Error> {
+        for pool in self.pools.entries()?.into_iter().filter(|entry| entry.is_dir) {
+            let Some(pool) = self.pools.dir(&pool.name)? else { continue };
+            for list in pool.entries()?.into_iter().filter(|entry| entry.is_dir) {
+                if pool.look(&format!("{}/{TASKS}", list.name))?.is_some() {
+                    continue;
+                }
+                let Some(dir) = pool.dir(&list.name)? else { continue };
+                if dir.entries()?.iter().any(|entry| entry.is_dir) {
+                    return Err(Error::Cmk { path: pool.child(&list.name) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A list's `tasks`; none where the list is gone.
+    pub fn tasks_file(&self, slot: &Slot) -> Result<Option<TasksFile>, Error> {
+        match self.read_tasks(slot) {
+            Ok(file) => Ok(file),
+            Err(error) if error.is_content() => {
+                Ok(Some(TasksFile::Damaged { cause: error.to_string(), pids: Vec::new() }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_tasks(&self, slot: &Slot) -> Result<Option<TasksFile>, Error> {
+        let Some(dir) = self.list_dir(slot)? else { return Ok(None) };
+        let Some(Content { bytes, .. }) = dir.read(TASKS, TASKS_FILE)? else {
+            return Ok(Some(TasksFile::Blank));
         };
-        let pids = parse_tasks(&content.text)
-            .map_err(|e| Error::Malformed { path: dir.child(TASKS), cause: e.to_string() })?;
-        Ok(Some((pids, content.modified)))
+        if !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0) {
+            return Ok(Some(TasksFile::Blank));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(Some(match parse_tasks(&text) {
+            Ok(pids) => TasksFile::Pids(pids),
+            Err((bad, pids)) => {
+                let error = Error::Malformed {
+                    path: dir.child(TASKS),
+                    cause: bad.to_string(),
+                    remedy: TASKS_FILE.remedy,
+                };
+                TasksFile::Damaged { cause: error.to_string(), pids }
+            }
+        }))
+    }
+
+    pub(super) fn list_dir(&self, slot: &Slot) -> Result<Option<Dir>, Error> {
+        match self.pools.dir(slot.pool.as_ref())? {
+            Some(pool) => pool.dir(&slot.list),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a list has an index, whatever is in it.
+    pub fn is_indexed(&self, slot: &Slot) -> Result<bool, Error> {
+        let Some(pool) = self.pools.dir(slot.pool.as_ref())? else { return Ok(false) };
+        Ok(pool.look(&format!("{}/{INDEX}", slot.list))?.is_some())
+    }
+
+    /// The record that a list's index is; none where there is none, or it cannot be read. Not read
+    /// where it is among those that were.
+    pub fn index(&self, slot: &Slot, known: &Records) -> Result<Index, Error> {
+        let Some(dir) = self.list_dir(slot)? else { return Ok(Index::None) };
+        match dir.look(INDEX)? {
+            None => Ok(Index::None),
+            Some(looked) if known.inodes.contains(&looked.inode) => Ok(Index::Known),
+            Some(_) => match dir.read(INDEX, RECORD_FILE) {
+                Ok(Some(content)) => Ok(match parse_record(&content.bytes) {
+                    Ok(record) => Index::Other(Box::new(record)),
+                    Err(_) => Index::Unreadable,
+                }),
+                Ok(None) => Ok(Index::None),
+                Err(error) if error.is_content() => Ok(Index::Unreadable),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The PIDs in a list's `tasks`, for whoever shows them; none where the list is gone. An error
+    /// where it is damaged.
+    pub fn tasks(&self, slot: &Slot) -> Result<Option<Vec<Pid>>, Error> {
+        match self.read_tasks(slot)? {
+            None => Ok(None),
+            Some(TasksFile::Blank) => Ok(Some(Vec::new())),
+            Some(TasksFile::Pids(pids)) => Ok(Some(pids)),
+            Some(TasksFile::Damaged { cause, .. }) => Err(Error::Damaged { cause }),
+        }
     }
 
     /// The owner's record; none where there is none.
     pub fn record(&self, owner: &Owner) -> Result<Option<Allocation>, Error> {
         match &self.allocations {
-            Some(dir) => read_record(dir, owner),
+            Some(dir) => Ok(read_record(dir, owner)?.map(|(record, _)| record)),
             None => Ok(None),
         }
     }
 
-    /// Whether any process that inherited the owner's record lives: `isolate`'s own or a descendant
-    /// of it.
+    /// Whether any process lives that has the owner's record locked: the hook while it is at work,
+    /// or `isolate`'s own and all that it started.
     pub fn is_held(&self, owner: &Owner) -> Result<bool, Error> {
         match &self.allocations {
-            Some(dir) => dir.is_write_locked(&record_name(owner)),
+            Some(dir) => dir.is_write_locked(&record_name(owner), RECORD_FILE),
             None => Ok(false),
         }
     }
 
-    /// All records.
+    /// All records, the smallest first, as far as 4 MiB go: whoever may write the directory must
+    /// not be able to stop the node by what it has to read.
     pub fn records(&self) -> Result<Records, Error> {
         let mut records = Records::default();
         let Some(dir) = &self.allocations else { return Ok(records) };
+        let mut files = Vec::new();
         for entry in dir.entries()? {
             let owner = entry.name.strip_suffix(RECORD_SUFFIX).and_then(|name| name.parse().ok());
-            let Some(owner) = owner else { continue };
+            let Some(owner): Option<Owner> = owner else { continue };
+            let size = dir.look(&entry.name)?.map_or(0, |looked| looked.size);
+            files.push((size.min(RECORD_FILE.limit + 1), owner));
+        }
+        files.sort();
+        let mut left = RECORDS_LIMIT;
+        for (size, owner) in files {
+            // One that is too large is not read.
+            let cost = if size > RECORD_FILE.limit { 0 } else { size };
+            let Some(rest) = left.checked_sub(cost) else {
+                records.unread.push(owner);
+                continue;
+            };
+            left = rest;
             match read_record(dir, &owner) {
-                Ok(record) => records.readable.extend(record),
+                Ok(Some((record, inode))) => {
+                    records.inodes.insert(inode);
+                    records.readable.push(record);
+                }
+                Ok(None) => {}
                 Err(error) => records.unreadable.push((owner, error)),
             }
         }
         records.readable.sort_by(|a, b| a.owner.cmp(&b.owner));
         Ok(records)
     }
+
+    /// Whose records were set aside.
+    pub fn aside(&self) -> Result<Vec<String>, Error> {
+        let Some(dir) = &self.allocations else { return Ok(Vec::new()) };
+        let names = dir.entries()?.into_iter().map(|entry| entry.name);
+        let mut names: Vec<String> = names
+            .filter(|name| name.contains(ASIDE_SUFFIX) && !name.ends_with(RECORD_SUFFIX))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// What a list's index is.
+#[derive(Debug)]
+pub enum Index {
+    /// There is none.
+    None,
+    /// One of the records that were read.
+    Known,
+    /// A record that is not among them.
+    Other(Box<Allocation>),
+    /// Nothing that can be read.
+    Unreadable,
+}
+
+fn read_exclusive(pool: &Dir) -> Result<bool, Error> {
+    let cause = match pool.read_text(EXCLUSIVE, EXCLUSIVE_FILE)? {
+        Some(text) if text.starts_with('1') => return Ok(true),
+        Some(text) if text.starts_with('0') => return Ok(false),
+        Some(text) => {
+            let text = crate::pool::shorten(text.trim_end());
+            format!("it begins with neither 1 nor 0: {text:?}")
+        }
+        None => "it is missing, so nobody can tell whether the pool is exclusive".to_owned(),
+    };
+    let (path, remedy) = (pool.child(EXCLUSIVE), EXCLUSIVE_FILE.remedy);
+    Err(Error::Malformed { path, cause, remedy })
 }
 
 fn read_memory(pool: &Dir) -> Result<Memory, Error> {
-    match pool.read(MEMS, FLAG_LIMIT)? {
-        Some(content) if content.text.trim() == "local" => Ok(Memory::Local),
-        Some(content) if !content.text.trim().is_empty() => Err(Error::Malformed {
+    match pool.read_text(MEMS, MEMS_FILE)? {
+        Some(text) if text.trim() == "local" => Ok(Memory::Local),
+        Some(text) if !text.trim().is_empty() => Err(Error::Malformed {
             path: pool.child(MEMS),
-            cause: "the one word that it may hold is: local".into(),
+            cause: format!("it holds {:?}", crate::pool::shorten(text.trim())),
+            remedy: MEMS_FILE.remedy,
         }),
         _ => Ok(Memory::AsItIs),
     }
 }
 
-fn peek(pool: &Dir, list: &str) -> Tasks {
-    match pool.size(&format!("{list}/{TASKS}")) {
-        Ok(0) => Tasks::Empty,
-        Ok(_) => Tasks::Unread,
-        Err(error) => Tasks::Malformed(error.to_string()),
-    }
-}
-
-fn read_record(dir: &Dir, owner: &Owner) -> Result<Option<Allocation>, Error> {
+fn read_record(dir: &Dir, owner: &Owner) -> Result<Option<(Allocation, u64)>, Error> {
     let name = record_name(owner);
-    let Some(content) = dir.read(&name, RECORD_LIMIT)? else { return Ok(None) };
-    let malformed = |cause: String| Error::Malformed { path: dir.child(&name), cause };
-    let record = Allocation::from_json(&content.text).map_err(|e| malformed(e.to_string()))?;
+    let Some(Content { bytes, inode }) = dir.read(&name, RECORD_FILE)? else { return Ok(None) };
+    let remedy = RECORD_FILE.remedy;
+    let malformed = |cause: String| Error::Malformed { path: dir.child(&name), cause, remedy };
+    let record = parse_record(&bytes).map_err(malformed)?;
     if record.owner != *owner {
         return Err(malformed(format!("it says that its owner is {}", record.owner)));
     }
-    Ok(Some(record))
+    Ok(Some((record, inode)))
+}
+
+fn parse_record(bytes: &[u8]) -> Result<Allocation, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not text".to_owned())?;
+    Allocation::from_json(text).map_err(|e| e.to_string())
 }
 
 pub(super) fn record_name(owner: &Owner) -> String {

@@ -6,15 +6,16 @@
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::fcntl::{
+    AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat2, readlinkat, renameat, renameat2,
+};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, linkat, symlinkat, unlinkat};
 
 use super::{Error, hold, lock};
 
@@ -25,16 +26,40 @@ pub(crate) struct Dir {
     path: PathBuf,
 }
 
+/// A plain file that was found and not opened.
+struct Found {
+    fd: OwnedFd,
+    stat: FileStat,
+}
+
+/// What is at a path.
+pub(crate) struct Looked {
+    pub(crate) is_file: bool,
+    pub(crate) size: u64,
+    pub(crate) inode: u64,
+}
+
+const LOCK_FILE: Plain = Plain { limit: 0, remedy: "remove it" };
+
 /// A name in a folder.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) is_dir: bool,
 }
 
-/// A file's content with what else a reader may need.
+/// A file's content, and which file it was.
 pub(crate) struct Content {
-    pub(crate) text: String,
-    pub(crate) modified: SystemTime,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) inode: u64,
+}
+
+/// What is expected of a file, and what to do where it is otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    /// The most that is read of it, in bytes.
+    pub(crate) limit: u64,
+    /// What is safe to do about one that is larger, something else than a file, or damaged.
+    pub(crate) remedy: &'static str,
 }
 
 impl Dir {
@@ -91,70 +116,136 @@ impl Dir {
             .map_err(|errno| self.error("make", name, errno))
     }
 
+    /// Finds what has this name without opening it, which alone can act where it is a device or a
+    /// socket (`O_PATH`, open(2)). None where there is none.
+    fn find(&self, name: &str, plain: Plain) -> Result<Option<Found>, Error> {
+        let fd = match self.open_at(name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(self.error("open", name, errno)),
+        };
+        let stat = fstat(&fd).map_err(|errno| self.error("read", name, errno))?;
+        match what(&stat) {
+            None => Ok(Some(Found { fd, stat })),
+            Some(what) => {
+                Err(Error::NotAFile { path: self.child(name), what, remedy: plain.remedy })
+            }
+        }
+    }
+
+    /// Opens what was found to be a plain file, and no other.
+    fn open_found(&self, name: &str, found: &Found, flags: OFlag) -> Result<File, Error> {
+        let path = format!("/proc/self/fd/{}", found.fd.as_raw_fd());
+        let fd = nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty());
+        fd.map(File::from).map_err(|errno| self.error("open", name, errno))
+    }
+
     /// Opens the lock file; with [`lock::Mode::Create`] it is made (0600) where there is none.
     ///
     /// A writer takes away everybody else's right to open it: who can open it can lock it
     /// (`flock(2)`), and an ordinary user could keep the node from starting containers. The
     /// original's lock file was open to all.
     pub(crate) fn lock_file(&self, name: &str, mode: lock::Mode) -> Result<File, Error> {
-        let (flags, bits) = match mode {
-            lock::Mode::Create => (OFlag::O_RDWR | OFlag::O_CREAT, Mode::from_bits_truncate(0o600)),
-            lock::Mode::Exclusive => (OFlag::O_RDWR, Mode::empty()),
-            lock::Mode::Shared => (OFlag::O_RDONLY, Mode::empty()),
-        };
-        let fd = self.open_at(name, flags | OFlag::O_NONBLOCK, bits);
-        let file = File::from(fd.map_err(|errno| self.error("open", name, errno))?);
-        let metadata = file.metadata().map_err(|e| self.io_error("read", name, e))?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { path: self.child(name) });
-        }
-        if mode != lock::Mode::Shared && metadata.mode() & 0o177 != 0 {
-            if metadata.nlink() > 1 {
-                // Somebody else's file, whose permissions are not ours to change.
-                let cause = "it has another name, too (a hard link)".into();
-                return Err(Error::Malformed { path: self.child(name), cause });
+        if mode == lock::Mode::Create {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+            match self.open_at(name, flags, Mode::from_bits_truncate(0o600)) {
+                Ok(fd) => return Ok(File::from(fd)),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(self.error("open", name, errno)),
             }
+        }
+        let missing = || self.error("open", name, Errno::ENOENT);
+        let found = self.find(name, LOCK_FILE)?.ok_or_else(missing)?;
+        let is_shared = mode == lock::Mode::Shared;
+        if !is_shared && found.stat.st_mode & 0o177 != 0 {
+            if found.stat.st_nlink > 1 {
+                // Somebody else's file, whose permissions are not ours to change.
+                let (path, remedy) = (self.child(name), LOCK_FILE.remedy);
+                let cause = "it has another name, too (a hard link)".into();
+                return Err(Error::Malformed { path, cause, remedy });
+            }
+            let file = self.open_found(name, &found, OFlag::O_RDWR)?;
             let close = file.set_permissions(Permissions::from_mode(0o600));
             close.map_err(|e| self.io_error("close to others", name, e))?;
+            return Ok(file);
         }
-        Ok(file)
+        self.open_found(name, &found, if is_shared { OFlag::O_RDONLY } else { OFlag::O_RDWR })
     }
 
-    /// The text of a plain file of at most `limit` bytes; none where there is none.
-    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Content>, Error> {
-        // O_NONBLOCK: a FIFO put in a file's place must not make us wait.
-        let file = match self.open_at(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(self.error("open", name, errno)),
-        };
-        let metadata = file.metadata().map_err(|e| self.io_error("read", name, e))?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { path: self.child(name) });
+    /// The content of a plain file; none where there is none.
+    pub(crate) fn read(&self, name: &str, plain: Plain) -> Result<Option<Content>, Error> {
+        let Some(found) = self.find(name, plain)? else { return Ok(None) };
+        let Plain { limit, remedy } = plain;
+        let too_large = || Error::TooLarge { path: self.child(name), limit, remedy };
+        let size = found.stat.st_size.unsigned_abs();
+        if size > limit {
+            return Err(too_large());
         }
-        let mut bytes = Vec::new();
+        let file = self.open_found(name, &found, OFlag::O_RDONLY)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         let read = file.take(limit + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.io_error("read", name, e))?;
         if bytes.len() as u64 > limit {
-            return Err(Error::TooLarge { path: self.child(name), limit });
+            return Err(too_large());
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::Malformed { path: self.child(name), cause: "not text".into() })?;
-        let modified = metadata.modified().map_err(|e| self.io_error("read", name, e))?;
-        Ok(Some(Content { text, modified }))
+        Ok(Some(Content { bytes, inode: found.stat.st_ino }))
     }
 
-    /// The size of a plain file in bytes; 0 where there is none.
-    pub(crate) fn size(&self, name: &str) -> Result<u64, Error> {
-        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat)
-                if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG =>
-            {
-                Ok(stat.st_size.unsigned_abs())
+    /// The text of a plain file; none where there is none.
+    pub(crate) fn read_text(&self, name: &str, plain: Plain) -> Result<Option<String>, Error> {
+        let Some(content) = self.read(name, plain)? else { return Ok(None) };
+        String::from_utf8(content.bytes).map(Some).map_err(|_| Error::Malformed {
+            path: self.child(name),
+            cause: "not text".into(),
+            remedy: plain.remedy,
+        })
+    }
+
+    /// What is at a path below this folder, with nothing opened and no link followed; none where
+    /// there is nothing.
+    pub(crate) fn look(&self, path: &str) -> Result<Option<Looked>, Error> {
+        match fstatat(&self.fd, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Looked {
+                is_file: what(&stat).is_none(),
+                size: stat.st_size.unsigned_abs(),
+                inode: stat.st_ino,
+            })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.error("read", path, errno)),
+        }
+    }
+
+    /// Gives a file of this folder a second name in another folder (a hard link), in place of
+    /// whatever has that name. Whether it did: some file systems have no hard links.
+    pub(crate) fn link(&self, name: &str, to_dir: &Self, to: &str) -> Result<bool, Error> {
+        let link = || linkat(&self.fd, name, &to_dir.fd, to, AtFlags::empty());
+        let linked = match link() {
+            Err(Errno::EEXIST) => {
+                to_dir.remove(to)?;
+                link()
             }
-            Ok(_) => Err(Error::NotAFile { path: self.child(name) }),
-            Err(Errno::ENOENT) => Ok(0),
-            Err(errno) => Err(self.error("read", name, errno)),
+            linked => linked,
+        };
+        match linked {
+            Ok(()) => Ok(true),
+            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::EMLINK | Errno::ENOSYS) => Ok(false),
+            Err(errno) => Err(to_dir.error("link", to, errno)),
+        }
+    }
+
+    /// The target of a symbolic link, which is not followed; none where there is none.
+    pub(crate) fn read_link(&self, name: &str) -> Option<String> {
+        readlinkat(&self.fd, name).ok()?.into_string().ok()
+    }
+
+    /// Makes a symbolic link that is never followed, in place of one of that name.
+    pub(crate) fn set_link(&self, name: &str, target: &str, staged: &str) -> Result<(), Error> {
+        self.remove(staged)?;
+        match symlinkat(target, &self.fd, staged) {
+            Ok(()) => self.rename(staged, self, name),
+            // A file system without any.
+            Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
+            Err(errno) => Err(self.error("make", staged, errno)),
         }
     }
 
@@ -214,12 +305,10 @@ impl Dir {
 
     /// Whether anybody has an OFD write lock on a plain file (`F_OFD_GETLK`, fcntl_locking(2)); a
     /// read lock, which whoever may read the file can take, does not count.
-    pub(crate) fn is_write_locked(&self, name: &str) -> Result<bool, Error> {
-        match self.open_at(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()) {
-            Ok(fd) => hold::is_write_locked(&fd).map_err(|errno| self.error("read", name, errno)),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(self.error("open", name, errno)),
-        }
+    pub(crate) fn is_write_locked(&self, name: &str, plain: Plain) -> Result<bool, Error> {
+        let Some(found) = self.find(name, plain)? else { return Ok(false) };
+        let file = self.open_found(name, &found, OFlag::O_RDONLY)?;
+        hold::is_write_locked(&file).map_err(|errno| self.error("read", name, errno))
     }
 
     /// Writes a new file that outlives a power cut.
@@ -233,6 +322,26 @@ impl Dir {
 
     pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Error> {
         renameat(&self.fd, from, &to_dir.fd, to).map_err(|errno| to_dir.error("replace", to, errno))
+    }
+
+    /// Keeps whatever has this name beside it, by the first free of ten names; nothing there is
+    /// fine.
+    pub(crate) fn set_aside(&self, name: &str, kept: &str) -> Result<(), Error> {
+        let names = std::iter::once(kept.to_owned());
+        let names = names.chain((1..10).map(|number| format!("{kept}.{number}")));
+        for kept in names {
+            let flags = RenameFlags::RENAME_NOREPLACE;
+            match renameat2(&self.fd, name, &self.fd, kept.as_str(), flags) {
+                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(self.error("set aside", name, errno)),
+            }
+        }
+        Err(Error::Malformed {
+            path: self.child(kept),
+            cause: "ten files were set aside here already".into(),
+            remedy: "look at them, and remove them",
+        })
     }
 
     /// Removes a file; none there is fine.
@@ -266,6 +375,19 @@ impl Dir {
     fn io_error(&self, action: &'static str, name: &str, cause: std::io::Error) -> Error {
         Error::Io { action, path: self.child(name), cause }
     }
+}
+
+/// What something is that is no plain file; none for one.
+fn what(stat: &FileStat) -> Option<&'static str> {
+    Some(match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => return None,
+        SFlag::S_IFLNK => "a symbolic link, which is not followed here",
+        SFlag::S_IFDIR => "a folder",
+        SFlag::S_IFIFO => "a FIFO",
+        SFlag::S_IFSOCK => "a socket",
+        SFlag::S_IFCHR | SFlag::S_IFBLK => "a device",
+        _ => "something else",
+    })
 }
 
 /// Device and inode of an open file.

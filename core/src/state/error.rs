@@ -46,27 +46,63 @@ pub enum Error {
         /// Those that there are.
         known: Vec<PoolName>,
     },
+    /// Lists one folder deeper, as CMK 1.1 and newer have them.
+    #[error(
+        "{path} is a directory of CMK (1.1 or newer), whose lists lie below a socket's folder; give \
+         another --conf-dir, or move it away and make a new one with kcm init"
+    )]
+    Cmk {
+        /// A folder where a CPU list should be.
+        path: PathBuf,
+    },
     /// Something else stands where a file should be.
-    #[error("{path} is no plain file; nothing of kcm's makes that: remove it")]
+    #[error("{path} is no plain file but {what}, and nothing of kcm's makes that; {remedy}")]
     NotAFile {
         /// The path.
         path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A file larger than any that kcm writes.
-    #[error("{path} is larger than {limit} bytes; nothing of kcm's writes that: mend or remove it")]
+    #[error("{path} is larger than {limit} bytes, and nothing of kcm's writes that; {remedy}")]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// What is read at the most.
         limit: u64,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A file's content is not what belongs there.
-    #[error("{path}: {cause}; mend or remove the file")]
+    #[error("{path}: {cause}; {remedy}")]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A list's `tasks` is damaged.
+    #[error("{cause}")]
+    Damaged {
+        /// What is wrong, where, and what to do.
+        cause: String,
+    },
+    /// Content that nobody could read again.
+    #[error(
+        "{path} would be {size} bytes long, and no more than {limit} are ever read; end some of \
+         those that are in it, or ask for less"
+    )]
+    DoesNotFit {
+        /// The file.
+        path: PathBuf,
+        /// How long it would be.
+        size: usize,
+        /// What is read at the most.
+        limit: u64,
     },
     /// The lock was not had in time.
     #[error(
@@ -115,7 +151,10 @@ impl Error {
     /// could not be read.
     pub(crate) fn is_content(&self) -> bool {
         match self {
-            Self::Malformed { .. } | Self::TooLarge { .. } | Self::NotAFile { .. } => true,
+            Self::Malformed { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAFile { .. }
+            | Self::Damaged { .. } => true,
             Self::Io { cause, .. } => Self::is_link(cause),
             _ => false,
         }

@@ -3,11 +3,15 @@
 //! ```text
 //! <conf-dir>/                         0755
 //!   lock                              0600, flock(2): exclusive to change, shared to read
-//!   pools/<pool>/exclusive            first byte '1' = exclusive, anything else = shared
+//!   pools/<pool>/exclusive            first byte '1' = exclusive, '0' = shared
 //!   pools/<pool>/<cpulist>/tasks      comma-separated host PIDs, no trailing newline
+//!   pools/<pool>/<cpulist>/holder.json  a hard link of the holder's record (exclusive pools)
+//!   pools/<pool>/<cpulist>/tasks.bad  a damaged `tasks`, kept by `reconcile`
 //!   pools/<pool>/mems                 optional: `local` binds memory to the CPUs' NUMA nodes
 //!   allocations/<owner>.json          who holds what
+//!   allocations/<owner>.bad           a damaged record, set aside
 //!   allocations/.tmp-<n>              new content on its way to its place
+//!   allocations/.boot                 a link that is never followed: the boot of the last writer
 //! ```
 //!
 //! Files are replaced whole: new content is staged under `allocations/`, all of one change before
@@ -24,7 +28,7 @@ mod update;
 
 use std::path::{Path, PathBuf};
 
-pub use contents::{Contents, Listing, Memory, Records};
+pub use contents::{Contents, Index, Listing, Memory, Records};
 pub use create::{Created, create};
 pub use error::Error;
 pub use lock::{BadTimeout, LockTimeout};

@@ -3,20 +3,26 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::contents::{ALLOCATIONS, Contents, TASKS, record_name};
-use super::dir::Dir;
+use super::contents::{
+    ALLOCATIONS, ASIDE_SUFFIX, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, record_name,
+};
+use super::dir::{Dir, Plain};
 use super::error::Error;
 use super::hold;
-use crate::allocation::Owner;
-use crate::plan::Change;
-use crate::pool::PoolName;
+use crate::allocation::{Allocation, Owner};
+use crate::plan::{Change, Slot};
 use crate::task::format_tasks;
 
 /// Staged content. `.tmp-0` is staged first and renamed last, so whatever a killed process left is
 /// there as long as `.tmp-0` is: the next writer finds leftovers without looking for them.
 const STAGED: &str = ".tmp-";
+
+/// Whose target is the boot in which the directory was last written.
+const BOOT: &str = ".boot";
+const BOOT_STAGED: &str = ".tmp-boot";
 
 /// The configuration directory, locked: the only thing that writes it.
 #[derive(Debug)]
@@ -69,33 +75,125 @@ impl Update {
     }
 
     /// Does so, and locks each record that it writes, before that is in its place, for as long as
-    /// this process lives or any that it starts from here on: `isolate`'s own record.
+    /// this process lives or any that it starts from here on: so others know that its owner is
+    /// about to be bound, and who lives of an `isolate`.
     pub fn apply_and_hold(&self, changes: &[Change]) -> Result<(), Error> {
         self.apply_with(changes, hold::for_life)
     }
 
     fn apply_with(&self, changes: &[Change], prepare_record: Prepare) -> Result<(), Error> {
-        let writing: Vec<&Change> =
-            changes.iter().filter(|c| !matches!(c, Change::RemoveRecord(_))).collect();
+        let writing: Vec<&Change> = changes
+            .iter()
+            .filter(|c| matches!(c, Change::PutRecord(_) | Change::SetTasks(..)))
+            .collect();
         let staged = self.stage(&writing, prepare_record).inspect_err(|_| {
             // As far as that goes: the next writer removes the rest.
             let _ = self.remove_leftovers();
         })?;
         let mut staged = staged.into_iter();
         for change in changes {
-            if let Change::RemoveRecord(owner) = change {
-                self.allocations()?.remove(&record_name(owner))?;
-            } else if let Some(Staged { number, target, name }) = staged.next() {
-                self.allocations()?.rename(&staged_name(number), &target, &name)?;
+            match change {
+                Change::PutRecord(_) | Change::SetTasks(..) => {
+                    if let Some(Staged { number, target, name }) = staged.next() {
+                        self.allocations()?.rename(&staged_name(number), &target, &name)?;
+                    }
+                }
+                Change::Index(slot, owner) => self.set_index(slot, owner)?,
+                Change::SetAside(slot) => {
+                    self.existing_list(slot)?
+                        .set_aside(TASKS, &format!("{TASKS}{ASIDE_SUFFIX}"))?;
+                }
+                Change::Restore(slot, owner) => self.restore(slot, owner)?,
+                Change::RemoveIndex(slot, owner) => self.remove_index(slot, owner)?,
+                Change::ClearIndex(slot) => self.existing_list(slot)?.remove(INDEX)?,
+                Change::RemoveRecord(owner) => self.allocations()?.remove(&record_name(owner))?,
             }
         }
         Ok(())
     }
 
+    /// Gives the owner's record its second name in a list's folder; where the file system has no
+    /// hard links, a copy.
+    fn set_index(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
+        let (list, allocations) = (self.existing_list(slot)?, self.allocations()?);
+        let name = record_name(owner);
+        if allocations.link(&name, &list, INDEX)? {
+            return Ok(());
+        }
+        if let Some(text) = allocations.read_text(&name, RECORD_FILE)? {
+            list.create(INDEX, &text, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Gives an owner's record, of which only a list's index is left, its name again.
+    fn restore(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
+        let (list, name) = (self.existing_list(slot)?, record_name(owner));
+        if list.link(INDEX, self.allocations()?, &name)? {
+            return Ok(());
+        }
+        if let Some(text) = list.read_text(INDEX, RECORD_FILE)? {
+            self.allocations()?.create(&name, &text, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Where an index is another owner's by now, it stays.
+    fn remove_index(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
+        let Some(list) = self.list_dir(slot)? else { return Ok(()) };
+        let Some(index) = list.look(INDEX)? else { return Ok(()) };
+        let record = self.allocations()?.look(&record_name(owner))?;
+        let is_the_same = record.is_some_and(|record| record.inode == index.inode);
+        if is_the_same || !self.is_anothers(&list, owner)? {
+            list.remove(INDEX)?;
+        }
+        Ok(())
+    }
+
+    fn is_anothers(&self, list: &Dir, owner: &Owner) -> Result<bool, Error> {
+        match list.read_text(INDEX, RECORD_FILE) {
+            Ok(text) => {
+                let record = text.and_then(|text| Allocation::from_json(&text).ok());
+                Ok(record.is_some_and(|record| record.owner != *owner))
+            }
+            Err(error) if error.is_content() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the directory was written in this boot.
+    pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
+        Ok(self.allocations()?.read_link(BOOT).as_deref() == Some(boot_id))
+    }
+
+    /// Takes note that it is: by the target of a symbolic link that is never followed, which is read
+    /// by one system call and replaced whole.
+    pub fn enter_boot(&self, boot_id: &str) -> Result<(), Error> {
+        self.allocations()?.set_link(BOOT, boot_id, BOOT_STAGED)
+    }
+
+    /// Where records are, for messages.
+    pub fn allocations_path(&self) -> PathBuf {
+        self.contents.dir.child(ALLOCATIONS)
+    }
+
+    /// Whether a list's index is the owner's record.
+    pub fn is_index_of(&self, slot: &Slot, owner: &Owner) -> Result<bool, Error> {
+        let Some(list) = self.list_dir(slot)? else { return Ok(false) };
+        let Some(index) = list.look(INDEX)? else { return Ok(false) };
+        let record = self.allocations()?.look(&record_name(owner))?;
+        Ok(record.is_some_and(|record| record.inode == index.inode))
+    }
+
     /// Sets an unreadable record aside as `<owner>.bad`, where it is no record any more.
     pub fn set_aside(&self, owner: &Owner) -> Result<(), Error> {
-        let (name, allocations) = (record_name(owner), self.allocations()?);
-        allocations.rename(&name, allocations, &format!("{owner}.bad"))
+        let aside = format!("{owner}{ASIDE_SUFFIX}");
+        self.allocations()?.set_aside(&record_name(owner), &aside)
+    }
+
+    /// Removes what was set aside of an owner, whose record is whole again.
+    pub fn remove_aside(&self, name: &str) -> Result<(), Error> {
+        self.allocations()?.remove(name)
     }
 
     /// Writes the new contents. Numbers count down along `changes`, so that `.tmp-0` is the first
@@ -105,15 +203,21 @@ impl Update {
         for (number, change) in writing.iter().rev().enumerate() {
             let (target, name) = match change {
                 Change::PutRecord(record) => {
-                    self.create_staged(number, &record.to_json(), prepare_record)?;
-                    (Rc::clone(self.allocations()?), record_name(&record.owner))
+                    let (target, name) =
+                        (Rc::clone(self.allocations()?), record_name(&record.owner));
+                    let json = record.to_json();
+                    fits(&target, &name, &json, RECORD_FILE)?;
+                    self.create_staged(number, &json, prepare_record)?;
+                    (target, name)
                 }
-                Change::SetTasks { pool, list, pids } => {
-                    let target = Rc::new(self.list_dir(pool, list)?);
-                    self.create_staged(number, &format_tasks(pids), |_| Ok(()))?;
+                Change::SetTasks(slot, pids) => {
+                    let target = Rc::new(self.existing_list(slot)?);
+                    let text = format_tasks(pids);
+                    fits(&target, TASKS, &text, TASKS_FILE)?;
+                    self.create_staged(number, &text, |_| Ok(()))?;
                     (target, TASKS.to_owned())
                 }
-                Change::RemoveRecord(_) => continue,
+                _ => continue,
             };
             staged.push(Staged { number, target, name });
         }
@@ -121,13 +225,10 @@ impl Update {
         Ok(staged)
     }
 
-    fn list_dir(&self, pool: &PoolName, list: &str) -> Result<Dir, Error> {
-        let dir = match self.pools.dir(pool.as_ref())? {
-            Some(pool) => pool.dir(list)?,
-            None => None,
-        };
-        let path = || self.pools.child(pool.as_ref()).join(list);
-        dir.ok_or_else(|| Error::io("open", &path(), nix::errno::Errno::ENOENT))
+    fn existing_list(&self, slot: &Slot) -> Result<Dir, Error> {
+        let path = || self.pools.child(slot.pool.as_ref()).join(&slot.list);
+        let missing = || Error::io("open", &path(), nix::errno::Errno::ENOENT);
+        self.list_dir(slot)?.ok_or_else(missing)
     }
 
     /// Stages one content. A name that is taken was left by a killed process; one other than
@@ -143,7 +244,11 @@ impl Update {
         }
         match allocations.create(&name, content, prepare)? {
             Some(_) => Ok(()),
-            None => Err(Error::NotAFile { path: allocations.child(&name) }),
+            None => Err(Error::Malformed {
+                path: allocations.child(&name),
+                cause: "it cannot be removed".into(),
+                remedy: "remove it",
+            }),
         }
     }
 
@@ -156,6 +261,15 @@ impl Update {
         let mut left: Vec<String> = staged.map(|e| e.name).collect();
         left.sort();
         left.iter().rev().try_for_each(|name| allocations.remove(name))
+    }
+}
+
+/// Whatever is written can be read again.
+fn fits(dir: &Dir, name: &str, content: &str, plain: Plain) -> Result<(), Error> {
+    let (size, limit) = (content.len(), plain.limit);
+    match size as u64 > limit {
+        true => Err(Error::DoesNotFit { path: dir.child(name), size, limit }),
+        false => Ok(()),
     }
 }
 
