@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ impl ConfDir {
     pub fn give_to_nobody(&self) {
         let parent = self.path.parent().unwrap().to_owned();
         for path in tree(&self.path).into_keys().chain([parent]) {
-            chown(path, Some(65534), Some(65534)).unwrap();
+            lchown(path, Some(65534), Some(65534)).unwrap();
         }
     }
 
@@ -75,19 +75,21 @@ impl ConfDir {
         for (key, value) in changes {
             record[*key] = value.clone();
         }
+        // Under both of its names.
         fs::write(self.record_path(owner), record.to_string()).unwrap();
     }
 
-    /// Has an owner's record be older than the hook's time limit.
-    pub fn age(&self, owner: &str) {
-        self.edit(owner, &[("createdAt", "2020-01-01T00:00:00Z".into())]);
+    /// The record of an owner under its second name, in the folder of a list that it holds.
+    pub fn index_path(&self, pool: &str, list: &str) -> PathBuf {
+        self.path.join("pools").join(pool).join(list).join("holder.json")
     }
 
-    /// The names in `allocations/`, sorted.
+    /// The names in `allocations/`, sorted; without the one that tells of the boot.
     pub fn allocations(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path.join("allocations")) else { return Vec::new() };
         let mut names: Vec<String> =
             entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != ".boot");
         names.sort();
         names
     }
@@ -103,6 +105,10 @@ impl ConfDir {
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.ends_with("allocations/.boot") {
+            // Whoever comes first in a boot writes it, whatever else it does.
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
             files.insert(path.join(""), Vec::new());
             collect(&path, files);

@@ -23,6 +23,7 @@ const CHANGES: &[&str] = &[
     "linkat",
     "symlink",
     "symlinkat",
+    "setxattr",
     "unlink",
     "unlinkat",
     "rmdir",
@@ -60,6 +61,8 @@ const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
 
 /// System calls that change nothing outside the process.
 const PRIVATE: &[&str] = &[
+    "readlinkat",
+    "getxattr",
     "execve",
     "brk",
     "mmap",

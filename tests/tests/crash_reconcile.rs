@@ -65,7 +65,6 @@ impl Before {
         let conf_dir = ConfDir::new(&[("p", true, &["0", "1"])]);
         let drifted = container();
         HookCall::create(conf_dir.path(), &drifted, "p").run().must_succeed();
-        conf_dir.age(drifted.id());
         let cpus = cgroup_file(&drifted.cgroup().path(), "cpuset.cpus");
         fs::write(cpus, "0-1").unwrap();
         fs::write(conf_dir.tasks_path("p", "1"), NOBODY).unwrap();

@@ -69,8 +69,8 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed_inside_or_outside() {
     for (place, with, cause) in [
         ("lock", "folder", "kcm/lock"),
         ("lock", "fifo", "kcm/lock is no plain file"),
-        ("lock", "link to a file", "kcm/lock: it is a symbolic link"),
-        ("lock", "dangling link", "kcm/lock: it is a symbolic link"),
+        ("lock", "link to a file", "kcm/lock is no plain file but a symbolic link"),
+        ("lock", "dangling link", "kcm/lock is no plain file but a symbolic link"),
         ("lock", "hard link", "kcm/lock"),
         ("pools", "link to a folder", "kcm/pools: it is a symbolic link"),
         ("pools", "content", "kcm/pools"),
@@ -78,7 +78,11 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed_inside_or_outside() {
         ("pools/p", "content", "pools/p"),
         ("pools/p/exclusive", "folder", "pools/p/exclusive is no plain file"),
         ("pools/p/exclusive", "fifo", "pools/p/exclusive is no plain file"),
-        ("pools/p/exclusive", "link to a file", "pools/p/exclusive: it is a symbolic link"),
+        (
+            "pools/p/exclusive",
+            "link to a file",
+            "pools/p/exclusive is no plain file but a symbolic link",
+        ),
         ("pools/p/exclusive", "100 MB", "pools/p/exclusive is larger"),
         ("allocations", "link to a folder", "kcm/allocations: it is a symbolic link"),
         ("allocations", "dangling link", "kcm/allocations: it is a symbolic link"),

@@ -4,10 +4,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 
-use kcm_tests::audit::{held_by, holders};
+use kcm_tests::audit::{free, held_by, holders};
 use kcm_tests::conf_dir::ConfDir;
-use kcm_tests::hook::HookCall;
+use kcm_tests::hook::{HookCall, POOL};
+use kcm_tests::kcm::reconcile;
 use kcm_tests::stand_in::{Cgroup, StandIn};
 use kcm_tests::strace::{SystemCall, Trace};
 use nix::sys::stat::Mode;
@@ -123,21 +125,45 @@ fn a_record_that_cannot_be_set_aside_holds_nobody_up() {
 }
 
 #[test]
-fn a_record_that_names_a_foreign_live_cgroup_holds_and_the_cgroup_stays_as_it_is() {
+fn a_record_that_names_a_foreign_live_cgroup_is_kept_alive_by_nobody_there() {
     let (conf_dir, mut holder) = held("foreign");
     let foreign = StandIn::new("foreign");
     forge(&conf_dir, holder.id(), &[("cgroup", foreign.cgroup().path().into())]);
     holder.kill();
     let before = (foreign.cgroup().cpus(), foreign.allowed_cpus());
     let next = StandIn::new("next-foreign");
-    let call = HookCall::create(conf_dir.path(), &next, "p");
-    call.run().must_refuse(&["1 of 1 are held"]);
-    // poststop does not take it either, and is told to nobody's cgroup.
-    HookCall::poststop(conf_dir.path(), holder.id()).run().must_succeed();
-    assert_eq!(conf_dir.tasks("p", "0"), holder.pid().to_string());
+    HookCall::create(conf_dir.path(), &next, "p").run().must_succeed();
     assert_eq!((foreign.cgroup().cpus(), foreign.allowed_cpus()), before);
-    drop(foreign);
-    call.run().must_succeed();
+}
+
+#[test]
+fn a_successor_in_the_same_cgroup_keeps_no_dead_holder_alive() {
+    // A runtime with a fixed cgroupsPath; with one list, and with another for the successor.
+    for lists in [&["0"][..], &["0", "1"]] {
+        let conf_dir = ConfDir::new(&[("p", true, lists)]);
+        let mut first = StandIn::new("job-1");
+        HookCall::create(conf_dir.path(), &first, "p").run().must_succeed();
+        first.kill();
+        let mut second = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let pid = second.id() as i32;
+        first.cgroup().enter(pid);
+        let state = serde_json::json!({
+            "ociVersion": "1.0.2", "id": "job-2", "status": "creating", "pid": pid, "bundle": "",
+            "annotations": {POOL: "p"},
+        });
+        HookCall::with_input(conf_dir.path(), "createRuntime", state.to_string())
+            .run()
+            .must_succeed();
+        reconcile(&conf_dir, &[]).succeeded();
+        let held = holders(&conf_dir, "p");
+        assert_eq!(held_by(&held, pid).len(), 1);
+        assert_eq!(
+            (free(&held), conf_dir.allocations()),
+            (lists.len() - 1, vec!["job-2.json".into()])
+        );
+        second.kill().unwrap();
+        second.wait().unwrap();
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod model {
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use kcm_core::allocation::CgroupId;
 use kcm_core::request::Request;
 use kcm_core::task::Process;
 use model::on_disk::OnDisk;
@@ -22,7 +23,6 @@ use proptest::test_runner::TestRunner;
 
 /// CPU lists, on two NUMA nodes.
 pub(crate) const LISTS: [&str; 6] = ["0", "1", "2", "8", "9", "10"];
-pub(crate) const BOOT: &str = "this boot";
 
 /// Something that happens on a node. Owners are few and PIDs fewer, so both are used again.
 #[derive(Clone, Debug)]
@@ -35,6 +35,24 @@ enum Event {
     Stop { owner: u8, killed_after: Option<usize> },
     /// poststop runs though the container lives (a late one, for an earlier container of its name).
     StopLate { owner: u8 },
+    /// Somebody does something to a list's `tasks`.
+    Harm { list: usize, harm: Harm },
+    /// Somebody removes an owner's record.
+    LoseRecord { owner: u8 },
+    /// `kcm reconcile`.
+    Reconcile,
+    /// The machine loses power: what was written last may be blank. A process of the new boot has a
+    /// PID that may be in some `tasks`.
+    PowerCut { blank_tasks: bool, blank_records: bool, stranger: i32 },
+}
+
+/// What is done to a `tasks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    Emptied,
+    Removed,
+    Blanked,
+    Garbled,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,7 +66,22 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (owner(), killed_after())
             .prop_map(|(owner, killed_after)| Event::Stop { owner, killed_after }),
         1 => owner().prop_map(|owner| Event::StopLate { owner }),
+        2 => (0..LISTS.len(), harm()).prop_map(|(list, harm)| Event::Harm { list, harm }),
+        1 => owner().prop_map(|owner| Event::LoseRecord { owner }),
+        1 => Just(Event::Reconcile),
+        1 => (any::<bool>(), any::<bool>(), 2..12_i32).prop_map(
+            |(blank_tasks, blank_records, stranger)| Event::PowerCut {
+                blank_tasks,
+                blank_records,
+                stranger,
+            }
+        ),
     ]
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let kinds = [Harm::Emptied, Harm::Removed, Harm::Blanked, Harm::Garbled];
+    proptest::sample::select(kinds.to_vec())
 }
 
 /// What can allocate and release.
@@ -58,8 +91,16 @@ pub(crate) trait Subject {
     fn release(&mut self, owner: &str, killed_after: Option<usize>);
     /// A process came or went.
     fn live(&mut self, live: &BTreeMap<i32, u64>);
-    /// The PIDs in each list's tasks.
-    fn tasks(&self) -> BTreeMap<String, Vec<i32>>;
+    /// Somebody does something to a list's `tasks`.
+    fn harm(&mut self, list: &str, harm: Harm);
+    /// Somebody removes an owner's record.
+    fn lose_record(&mut self, owner: &str);
+    /// `kcm reconcile`.
+    fn reconcile(&mut self);
+    /// The machine boots after a power cut.
+    fn power_cut(&mut self, blank_tasks: bool, blank_records: bool, boot: usize);
+    /// What it looks like, for a message.
+    fn look(&self) -> String;
     /// Whether a request could have so many lists at once; nothing is changed.
     fn could_have(&mut self, cores: usize) -> bool;
 }
@@ -73,27 +114,43 @@ struct Container {
     lists: Option<Vec<String>>,
 }
 
+/// The number of this boot.
+pub(crate) fn boot_id(boot: usize) -> String {
+    format!("boot {boot}")
+}
+
 /// What is true, told without any of kcm's code.
 #[derive(Debug, Default)]
 struct Model {
     containers: BTreeMap<String, Container>,
     clock: u64,
     allocated: usize,
+    boot: usize,
+    /// A process that is no container's.
+    stranger: Option<i32>,
+    /// Lists whose `tasks` is garbled: out of use as soon as nobody holds them.
+    garbled: BTreeSet<String>,
+    harmed: usize,
 }
 
-pub(crate) fn request(owner: &str, pid: i32, start_time: u64, cores: usize) -> Request {
+pub(crate) fn request(
+    owner: &str,
+    pid: i32,
+    start_time: u64,
+    cores: usize,
+    boot: usize,
+) -> Request {
     Request {
         owner: owner.parse().unwrap(),
         process: Process {
             pid: pid.try_into().unwrap(),
             start_time: Some(start_time),
-            boot_id: BOOT.into(),
+            boot_id: boot_id(boot),
         },
         pool: "p".parse().unwrap(),
         cores: cores.try_into().unwrap(),
         usable: "0-15".parse().unwrap(),
-        // Not isolate's: it would be held by this very process.
-        cgroup: Some(format!("/m/{owner}")),
+        cgroup: Some(CgroupId { path: format!("/m/{owner}"), inode: None }),
         affinity: true,
         details: Default::default(),
     }
@@ -101,7 +158,9 @@ pub(crate) fn request(owner: &str, pid: i32, start_time: u64, cores: usize) -> R
 
 impl Model {
     fn live(&self) -> BTreeMap<i32, u64> {
-        self.containers.values().map(|c| (c.pid, c.start_time)).collect()
+        let containers = self.containers.values().map(|c| (c.pid, c.start_time));
+        // It started before any of them.
+        containers.chain(self.stranger.map(|pid| (pid, 0))).collect()
     }
 
     fn held(&self) -> BTreeSet<&str> {
@@ -114,7 +173,7 @@ impl Model {
         match event {
             Event::Start { owner, pid, cores, killed_after } => {
                 let owner = name(owner);
-                let pid_is_used = self.containers.values().any(|c| c.pid == *pid);
+                let pid_is_used = self.live().contains_key(pid);
                 if pid_is_used || self.containers.contains_key(&owner) {
                     return;
                 }
@@ -123,19 +182,21 @@ impl Model {
                 let container = Container { pid, start_time, lists: None };
                 self.containers.insert(owner.clone(), container);
                 subject.live(&self.live());
-                let given =
-                    subject.allocate(&request(&owner, pid, start_time, *cores), *killed_after);
+                let request = request(&owner, pid, start_time, *cores, self.boot);
+                let given = subject.allocate(&request, *killed_after);
                 if let Some(lists) = given {
                     let new: BTreeSet<&str> = lists.iter().map(String::as_str).collect();
                     assert_eq!(new.len(), *cores, "{lists:?}");
                     assert!(new.is_disjoint(&self.held()), "{new:?} is held: {self:?}");
+                    assert!(new.is_disjoint(&self.garbled.iter().map(String::as_str).collect()));
                     self.containers.get_mut(&owner).unwrap().lists = Some(lists);
                     self.allocated += 1;
                 } else if killed_after.is_none() {
                     // Refused: the runtime ends it.
                     assert!(
-                        self.unsure() > 0 || self.held().len() + cores > LISTS.len(),
-                        "{self:?}"
+                        self.unsure() > 0 || *cores > self.free(),
+                        "{self:?} {}",
+                        subject.look()
                     );
                     self.containers.remove(&owner);
                     subject.live(&self.live());
@@ -151,6 +212,32 @@ impl Model {
                 subject.release(&name(owner), *killed_after);
             }
             Event::StopLate { owner } => subject.release(&name(owner), None),
+            Event::Harm { list, harm } => {
+                subject.harm(LISTS[*list], *harm);
+                match harm {
+                    Harm::Garbled => self.garbled.insert(LISTS[*list].to_owned()),
+                    _ => self.garbled.remove(LISTS[*list]),
+                };
+                self.harmed += 1;
+            }
+            Event::LoseRecord { owner } => {
+                subject.lose_record(&name(owner));
+                self.harmed += 1;
+            }
+            Event::Reconcile => {
+                subject.reconcile();
+                self.garbled.clear();
+            }
+            Event::PowerCut { blank_tasks, blank_records, stranger } => {
+                self.containers.clear();
+                self.boot += 1;
+                self.stranger = Some(*stranger);
+                if *blank_tasks {
+                    self.garbled.clear();
+                }
+                subject.power_cut(*blank_tasks, *blank_records, self.boot);
+                subject.live(&self.live());
+            }
         }
         self.check(subject);
     }
@@ -160,11 +247,16 @@ impl Model {
         self.containers.values().filter(|c| c.lists.is_none()).count()
     }
 
+    /// The lists that anybody can be given.
+    fn free(&self) -> usize {
+        let held = self.held();
+        let usable = |list: &&str| !held.contains(list) && !self.garbled.contains(*list);
+        LISTS.into_iter().filter(usable).count()
+    }
+
     fn check(&self, subject: &mut impl Subject) {
-        let tasks = subject.tasks();
         for (owner, container) in &self.containers {
             for list in container.lists.iter().flatten() {
-                assert!(tasks[list].contains(&container.pid), "{owner} lost {list}: {tasks:?}");
                 let others = self.containers.iter().filter(|(other, c)| {
                     *other != owner && c.lists.as_ref().is_some_and(|lists| lists.contains(list))
                 });
@@ -172,40 +264,47 @@ impl Model {
             }
         }
         // No list is lost. With crashed ones about, some may be held by them.
-        let free = LISTS.len() - self.held().len();
-        assert!(!subject.could_have(free + 1), "more than {free} are free: {self:?} {tasks:?}");
+        let (free, look) = (self.free(), subject.look());
+        assert!(!subject.could_have(free + 1), "more than {free} are free: {self:?} {look}");
         if self.unsure() == 0 && free > 0 {
-            assert!(subject.could_have(free), "a list is lost: {self:?} {tasks:?}");
+            assert!(subject.could_have(free), "a list is lost: {self:?} {look}");
         }
     }
 }
 
-fn run(events: &[Event], mut subject: impl Subject) -> usize {
+/// How many allocations there were, and how often something was harmed.
+fn run(events: &[Event], mut subject: impl Subject) -> (usize, usize) {
     let mut model = Model::default();
     for event in events {
         model.apply(event, &mut subject);
     }
-    // When all have ended, everything is free.
+    // When all have ended, everything is free, after a reconcile also what was garbled.
     model.containers.clear();
+    model.stranger = None;
     subject.live(&model.live());
     model.check(&mut subject);
-    model.allocated
+    model.apply(&Event::Reconcile, &mut subject);
+    assert_eq!(model.free(), LISTS.len());
+    (model.allocated, model.harmed)
 }
 
 /// Runs so many random sequences, or `$KCM_MODEL_CASES`, against subjects of one kind.
 fn try_all<S: Subject>(name: &str, cases: u32, new: fn() -> S) {
     let cases = std::env::var("KCM_MODEL_CASES").map_or(cases, |text| text.parse().unwrap());
     let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
-    let (events, allocated) = (Cell::new(0), Cell::new(0));
+    let (events, allocated, harmed) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let sequences = proptest::collection::vec(event(), 1..80);
     let result = TestRunner::new(config).run(&sequences, |sequence| {
-        allocated.set(allocated.get() + run(&sequence, new()));
+        let (allocations, harms) = run(&sequence, new());
+        allocated.set(allocated.get() + allocations);
+        harmed.set(harmed.get() + harms);
         events.set(events.get() + sequence.len());
         Ok(())
     });
     result.unwrap();
-    println!("{name}: {cases} sequences, {} events, {} allocations", events.get(), allocated.get());
-    assert!(allocated.get() > cases as usize);
+    let (events, allocated, harmed) = (events.get(), allocated.get(), harmed.get());
+    println!("{name}: {cases} sequences, {events} events, {allocated} allocations, {harmed} harms");
+    assert!(allocated > cases as usize && harmed > cases as usize);
 }
 
 #[test]
@@ -232,6 +331,6 @@ fn the_model_sees_allocations_of_every_kind() {
         Event::StopLate { owner: 3 },
         start(4, 2, 3),
     ];
-    assert_eq!(run(&events, Planner::default()), 5);
-    assert_eq!(run(&events, OnDisk::new()), 5);
+    assert_eq!(run(&events, Planner::default()), (5, 0));
+    assert_eq!(run(&events, OnDisk::new()), (5, 0));
 }

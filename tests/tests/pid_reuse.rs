@@ -193,18 +193,6 @@ fn a_pid_with_no_record_holds_while_it_exists() {
 }
 
 #[test]
-fn a_pid_with_no_record_in_a_file_from_before_this_boot_is_dead() {
-    let _alone = alone();
-    let conf_dir = one_list();
-    let process = Process::sleeping();
-    let path = conf_dir.tasks_path("p", "0");
-    fs::write(&path, process.pid().to_string()).unwrap();
-    let file = File::options().write(true).open(&path).unwrap();
-    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-    must_be_reclaimed(&conf_dir, "PID with no record of an earlier boot");
-}
-
-#[test]
 fn a_record_decides_even_if_its_file_seems_older_than_this_boot() {
     let _alone = alone();
     let holder = StandIn::new("clock");

@@ -48,9 +48,7 @@ fn a_container_that_its_runtime_has_widened_or_moved_is_reported_and_put_back() 
     with_every_runtime(&[("dataplane", true, &[&first, &second])], |scene| {
         let container = scene.container("a").pool("dataplane").run();
         let other = scene.container("b").pool("dataplane").run();
-        for owner in ["a", "b"] {
-            scene.conf.age(owner);
-        }
+        for owner in ["a", "b"] {}
         assert_eq!(printed(&scene.conf, &["--repair"]), mismatched(&[]));
         for (cpus, actual) in [(&both, &all[..]), (&second, &all[1..])] {
             if !update(scene, &container, cpus) {
@@ -79,7 +77,6 @@ fn a_container_of_two_lists_is_put_back_on_the_cpus_of_both() {
     with_every_runtime(&[("dataplane", true, &[&first, &second])], |scene| {
         let two = scene.container("two").pool("dataplane").annotation("kcm.intel.com/cores", "2");
         let container = two.run();
-        scene.conf.age("two");
         if !update(scene, &container, &first) {
             return;
         }
@@ -132,7 +129,6 @@ fn a_container_restarted_under_its_id_is_repaired_to_its_new_cpus() {
         let taker = scene.container("taker").pool("dataplane").run();
         let new = scene.container("a").pool("dataplane").run();
         assert!(new.pid() != pid && new.cpus() == second);
-        scene.conf.age("a");
         if !update(scene, &new, &first) {
             return;
         }

@@ -115,7 +115,6 @@ fn what_somebody_has_set_on_a_scope_is_reported_and_put_back_for_good() {
     with_every_runtime(&[("dataplane", true, &[&second])], |scene| {
         let container = scene.container("a").pool("dataplane").run();
         let scope = scene.scope("a");
-        scene.conf.age("a");
         let must_be_pinned = |after: &str| {
             assert_eq!(effective_cpus(&container.cgroup).to_string(), second, "after {after}");
             assert_eq!(allowed_cpus(container.pid()), second, "after {after}");
@@ -261,7 +260,6 @@ fn the_packaged_service_gives_back_and_repairs_with_the_rights_that_it_leaves_it
             service.contains(&words) && service.contains(&format!("ReadWritePaths={real}/kcm"))
         );
         let container = scene.container("a").pool("dataplane").run();
-        scene.conf.age("a");
         container.update(&["--cpuset-cpus", &second]);
         fs::write(scene.conf.tasks_path("dataplane", &second), "4194999").unwrap();
         // The directory that the scene has, where the service sees it.

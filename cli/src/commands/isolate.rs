@@ -109,7 +109,10 @@ impl Isolate {
             granted = node.allocate(&request, &mut notices);
         }
         logging::notices(notices);
-        let Granted { allocation, .. } = granted?;
+        let Granted { allocation, hold, .. } = granted?;
+        if let Some(hold) = hold {
+            hold.pass_on().context("cannot pass the lock of the record on to the command")?;
+        }
         log::debug!("holding CPUs {} of pool {}", allocation.cpus(), allocation.pool);
         Ok(allocation)
     }

@@ -22,7 +22,7 @@ use crate::plan::release::release;
 use crate::plan::{Change, Slot};
 use crate::pool::{Pool, PoolName};
 use crate::request::Request;
-use crate::state::{self, ConfDir, Contents, Listing, Memory, Records, Update};
+use crate::state::{self, ConfDir, Contents, Hold, Listing, Memory, Records, Update};
 use crate::task::{Glance, Judged, Life, Pid};
 use judge::Judge;
 use pool_judge::PoolJudge;
@@ -77,7 +77,7 @@ pub enum Error {
 }
 
 /// What an owner was given.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Granted {
     /// Its CPU lists, and the record of them.
     pub allocation: Allocation,
@@ -85,6 +85,9 @@ pub struct Granted {
     pub exclusive: bool,
     /// What its pool says of memory.
     pub memory: Memory,
+    /// Until this is dropped others know that the owner is about to be bound; none where it had its
+    /// lists already.
+    pub hold: Option<Hold>,
 }
 
 /// What became of a release.
@@ -100,8 +103,7 @@ pub enum Released {
 
 impl Node {
     /// Gives the owner CPU lists of the pool, or those that it has; `notices` gets what an
-    /// administrator should hear of, also where nothing is given. Until this process ends, or binds
-    /// the owner and marks its cgroup, others know that the owner is about to be bound.
+    /// administrator should hear of, also where nothing is given.
     pub fn allocate(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Granted, Error> {
         self.conf.update(|state| {
             self.enter_boot(state, &request.process.boot_id, notices)?;
@@ -110,7 +112,7 @@ impl Node {
             let Listing { pool, memory, odd } = state.pool(&request.pool)?;
             let exclusive = pool.exclusive;
             if let Some(allocation) = held {
-                return Ok(Granted { allocation, exclusive, memory });
+                return Ok(Granted { allocation, exclusive, memory, hold: None });
             }
             let nodes = self.nodes(request.cores)?;
             notices.extend(odd.iter().map(|odd| Notice::warning(odd.to_string())));
@@ -121,8 +123,8 @@ impl Node {
             };
             let (allocation, taking) = take(&request.pool, exclusive, &lists, request, now());
             changes.extend(taking);
-            state.apply_and_hold(&changes)?;
-            Ok(Granted { allocation, exclusive, memory })
+            let hold = state.apply_and_hold(&changes)?;
+            Ok(Granted { allocation, exclusive, memory, hold })
         })
     }
 

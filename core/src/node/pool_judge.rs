@@ -91,12 +91,15 @@ impl<'a> PoolJudge<'a> {
             && record.names(&slot.pool, &slot.list)
         {
             let pid = record.process.pid;
+            // Its owner may have another record by now, which stays.
+            let is_known = self.records.readable.iter().any(|known| known.owner == record.owner);
+            let nameless = |task: Task| Task { owner: task.owner.filter(|_| !is_known), ..task };
             if !written.contains(&pid) {
-                unwritten.push(task(record, self.judge.life(record)?, false));
+                unwritten.push(nameless(task(record, self.judge.life(record)?, false)));
             } else if !by_record.contains_key(&pid) {
                 let alive = self.judge.is_alive(record)?;
                 let life = if alive { Life::Alive } else { Life::Dead };
-                by_record.insert(pid, task(record, life, true));
+                by_record.insert(pid, nameless(task(record, life, true)));
             }
         }
         let is_of_before = self.first_of_boot && !matches!(index, Index::None);

@@ -77,7 +77,9 @@ impl Node {
         let pools: Vec<Pool<Judged>> = pools.into_values().flatten().collect();
         self.write_lost_records(state, &pools, judge.records(), notices)?;
         found.failures.extend(still_aside(state)?);
-        state.enter_boot(&boot_id)?;
+        if state.was_used() {
+            state.enter_boot(&boot_id)?;
+        }
         let records = state.records()?.readable;
         found.usage = pools.iter().map(|pool| Usage::of(pool, &records)).collect();
         Ok((found, live_tasks(&pools, &records)))
@@ -257,23 +259,23 @@ fn index_changes(state: &Update, pool: &Pool<Judged>) -> Result<Vec<Change>, Err
 }
 
 fn mended_notices(Mended { slot, damage, put_back, holders }: &Mended) -> Vec<Notice> {
-    let mut notices = Vec::new();
     if let Some(damage) = damage {
         let pids: Vec<String> = holders.iter().map(Pid::to_string).collect();
         let now = match &pids[..] {
             [] => "nobody holds it".to_owned(),
             pids => format!("process {} holds it", pids.join(" and ")),
         };
-        notices.push(Notice::warning(format!("wrote tasks of {slot} anew ({now}): {damage}")));
+        let said = format!("wrote tasks of {slot} anew ({now}): {damage}");
+        return vec![Notice::warning(said)];
     }
-    notices.extend(put_back.iter().map(|(pid, owner)| {
+    let put_back = put_back.iter().map(|(pid, owner)| {
         let of = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
         Notice::warning(format!(
             "put process {pid}{of} back into {slot}, which it holds by its record: it was in no tasks \
              file there"
         ))
-    }));
-    notices
+    });
+    put_back.collect()
 }
 
 fn two_holders(slot: &Slot, tasks: &[&Task]) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Node};
+use super::{Error, Judge, Node};
 use crate::CpuSet;
 use crate::allocation::Allocation;
 use crate::host::cgroup::{Cgroup, Hierarchy, Version};
@@ -199,7 +199,9 @@ impl Node {
         let hierarchy = self.hierarchy.as_ref().ok_or(NotRepaired::NoHierarchy)?;
         let (pid, cpus) = (allocation.process.pid, allocation.cpus());
         self.conf.update(|state| {
-            if state.record(&allocation.owner)?.as_ref() != Some(allocation) {
+            let is_the_same = state.record(&allocation.owner)?.as_ref() == Some(allocation)
+                && Judge::new(self, state)?.is_alive(allocation)?;
+            if !is_the_same {
                 return Err(NotRepaired::Changed);
             }
             let cgroup = self.cgroup_of(hierarchy, allocation)?;

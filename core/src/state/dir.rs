@@ -282,21 +282,14 @@ impl Dir {
         Ok(entries)
     }
 
-    /// Writes a new file (0644, whatever the umask); none where the name is taken. Until it is
-    /// whole, nobody else may open it: `prepare` has it alone.
-    pub(crate) fn create(
-        &self,
-        name: &str,
-        content: &str,
-        prepare: impl FnOnce(&File) -> std::io::Result<()>,
-    ) -> Result<Option<File>, Error> {
+    /// Writes a new file (0644, whatever the umask); none where the name is taken.
+    pub(crate) fn create(&self, name: &str, content: &str) -> Result<Option<File>, Error> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
         let mut file = match self.open_at(name, flags, Mode::from_bits_truncate(0o600)) {
             Ok(fd) => File::from(fd),
             Err(Errno::EEXIST) => return Ok(None),
             Err(errno) => return Err(self.error("create", name, errno)),
         };
-        prepare(&file).map_err(|e| self.io_error("lock", name, e))?;
         file.write_all(content.as_bytes())
             .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
             .map_err(|e| self.io_error("write", name, e))?;
@@ -313,7 +306,7 @@ impl Dir {
 
     /// Writes a new file that outlives a power cut.
     pub(crate) fn create_synced(&self, name: &str, content: &str) -> Result<(), Error> {
-        if self.create(name, content, |_| Ok(()))?.is_none() {
+        if self.create(name, content)?.is_none() {
             return Err(self.error("create", name, Errno::EEXIST));
         }
         let fd = self.open_at(name, OFlag::O_RDONLY, Mode::empty());

@@ -16,17 +16,29 @@ use nix::fcntl::{FcntlArg, fcntl};
 /// 10 on and at 255; systemd passes sockets from 3 on.
 const LOWEST_NUMBER: i32 = 100;
 
-/// Locks a record until this process and all that it starts from here on have ended (or closed the
-/// descriptor).
-pub(crate) fn for_life(record: &File) -> io::Result<()> {
-    fcntl(record, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK)))?;
-    let number = match fcntl(record, FcntlArg::F_DUPFD(LOWEST_NUMBER)) {
-        // So few descriptors are allowed (RLIMIT_NOFILE).
-        Err(Errno::EINVAL) => fcntl(record, FcntlArg::F_DUPFD(0)),
-        number => number,
-    }?;
-    log::debug!("the record is locked by descriptor {number}, which every descendant inherits");
-    Ok(())
+/// A record, locked as long as this is: others know by it that somebody is at work on its owner, or
+/// that something of its owner lives.
+#[derive(Debug)]
+pub struct Hold(File);
+
+impl Hold {
+    /// Locks a record that was just written, before anybody else can open it.
+    pub(super) fn on(record: File) -> io::Result<Self> {
+        fcntl(&record, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK)))?;
+        Ok(Self(record))
+    }
+
+    /// Passes it on to all that this process starts from here on: it ends with the last of them (or
+    /// when each has closed the descriptor).
+    pub fn pass_on(&self) -> io::Result<()> {
+        let number = match fcntl(&self.0, FcntlArg::F_DUPFD(LOWEST_NUMBER)) {
+            // So few descriptors are allowed (RLIMIT_NOFILE).
+            Err(Errno::EINVAL) => fcntl(&self.0, FcntlArg::F_DUPFD(0)),
+            number => number,
+        }?;
+        log::debug!("the record is locked by descriptor {number}, which every descendant inherits");
+        Ok(())
+    }
 }
 
 /// Whether another open file has a write lock: a read lock would not conflict with one.

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 pub use contents::{Contents, Index, Listing, Memory, Records};
 pub use create::{Created, create};
 pub use error::Error;
+pub use hold::Hold;
 pub use lock::{BadTimeout, LockTimeout};
 pub use update::Update;
 

@@ -1,6 +1,7 @@
 //! Changing the configuration directory.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use super::contents::{
 };
 use super::dir::{Dir, Plain};
 use super::error::Error;
-use super::hold;
+use super::hold::Hold;
 use crate::allocation::{Allocation, Owner};
 use crate::plan::{Change, Slot};
 use crate::task::format_tasks;
@@ -31,9 +32,6 @@ pub struct Update {
     /// Made when it is first written to.
     allocations: OnceCell<Rc<Dir>>,
 }
-
-/// What is done to a staged file while nobody else can open it.
-type Prepare = fn(&File) -> std::io::Result<()>;
 
 /// New content at its staged name, and where it belongs.
 struct Staged {
@@ -71,34 +69,28 @@ impl Update {
 
     /// Makes the changes, in their order; on an error before the first, none.
     pub fn apply(&self, changes: &[Change]) -> Result<(), Error> {
-        self.apply_with(changes, |_| Ok(()))
+        self.apply_with(changes, false).map(drop)
     }
 
-    /// Does so, and locks each record that it writes, before that is in its place, for as long as
-    /// this process lives or any that it starts from here on: so others know that its owner is
-    /// about to be bound, and who lives of an `isolate`.
-    pub fn apply_and_hold(&self, changes: &[Change]) -> Result<(), Error> {
-        self.apply_with(changes, hold::for_life)
+    /// Does so, and locks the record that it writes before that is in its place: so others know that
+    /// its owner is about to be bound, and who lives of an `isolate`.
+    pub fn apply_and_hold(&self, changes: &[Change]) -> Result<Option<Hold>, Error> {
+        self.apply_with(changes, true)
     }
 
-    fn apply_with(&self, changes: &[Change], prepare_record: Prepare) -> Result<(), Error> {
-        let writing: Vec<&Change> = changes
-            .iter()
-            .filter(|c| matches!(c, Change::PutRecord(_) | Change::SetTasks(..)))
-            .collect();
-        let staged = self.stage(&writing, prepare_record).inspect_err(|_| {
+    fn apply_with(&self, changes: &[Change], hold: bool) -> Result<Option<Hold>, Error> {
+        let (staged, held) = self.stage(changes, hold).inspect_err(|_| {
             // As far as that goes: the next writer removes the rest.
             let _ = self.remove_leftovers();
         })?;
         let mut staged = staged.into_iter();
         for change in changes {
             match change {
-                Change::PutRecord(_) | Change::SetTasks(..) => {
+                Change::PutRecord(_) | Change::Index(..) | Change::SetTasks(..) => {
                     if let Some(Staged { number, target, name }) = staged.next() {
                         self.allocations()?.rename(&staged_name(number), &target, &name)?;
                     }
                 }
-                Change::Index(slot, owner) => self.set_index(slot, owner)?,
                 Change::SetAside(slot) => {
                     self.existing_list(slot)?
                         .set_aside(TASKS, &format!("{TASKS}{ASIDE_SUFFIX}"))?;
@@ -109,21 +101,7 @@ impl Update {
                 Change::RemoveRecord(owner) => self.allocations()?.remove(&record_name(owner))?,
             }
         }
-        Ok(())
-    }
-
-    /// Gives the owner's record its second name in a list's folder; where the file system has no
-    /// hard links, a copy.
-    fn set_index(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
-        let (list, allocations) = (self.existing_list(slot)?, self.allocations()?);
-        let name = record_name(owner);
-        if allocations.link(&name, &list, INDEX)? {
-            return Ok(());
-        }
-        if let Some(text) = allocations.read_text(&name, RECORD_FILE)? {
-            list.create(INDEX, &text, |_| Ok(()))?;
-        }
-        Ok(())
+        Ok(held)
     }
 
     /// Gives an owner's record, of which only a list's index is left, its name again.
@@ -133,7 +111,7 @@ impl Update {
             return Ok(());
         }
         if let Some(text) = list.read_text(INDEX, RECORD_FILE)? {
-            self.allocations()?.create(&name, &text, |_| Ok(()))?;
+            self.allocations()?.create(&name, &text)?;
         }
         Ok(())
     }
@@ -163,7 +141,13 @@ impl Update {
 
     /// Whether the directory was written in this boot.
     pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
-        Ok(self.allocations()?.read_link(BOOT).as_deref() == Some(boot_id))
+        let boot = self.allocations.get().and_then(|dir| dir.read_link(BOOT));
+        Ok(boot.as_deref() == Some(boot_id))
+    }
+
+    /// Whether anything was ever allocated in it.
+    pub fn was_used(&self) -> bool {
+        self.allocations.get().is_some()
     }
 
     /// Takes note that it is: by the target of a symbolic link that is never followed, which is read
@@ -196,33 +180,64 @@ impl Update {
         self.allocations()?.remove(name)
     }
 
-    /// Writes the new contents. Numbers count down along `changes`, so that `.tmp-0` is the first
-    /// to be written and the last to be renamed.
-    fn stage(&self, writing: &[&Change], prepare_record: Prepare) -> Result<Vec<Staged>, Error> {
-        let mut staged = Vec::with_capacity(writing.len());
-        for (number, change) in writing.iter().rev().enumerate() {
+    /// Writes the new contents, in the order of `changes`. Numbers count down along the files, so that
+    /// `.tmp-0` is the first to be written and the last to be renamed; then come the second names of
+    /// records.
+    fn stage(&self, changes: &[Change], hold: bool) -> Result<(Vec<Staged>, Option<Hold>), Error> {
+        let (mut staged, mut held, mut number) = (BTreeMap::new(), None, 0);
+        let mut records: BTreeMap<&Owner, usize> = BTreeMap::new();
+        for (place, change) in changes.iter().enumerate().rev() {
             let (target, name) = match change {
                 Change::PutRecord(record) => {
                     let (target, name) =
                         (Rc::clone(self.allocations()?), record_name(&record.owner));
                     let json = record.to_json();
                     fits(&target, &name, &json, RECORD_FILE)?;
-                    self.create_staged(number, &json, prepare_record)?;
+                    let file = self.create_staged(number, &json)?;
+                    if hold {
+                        let path = target.child(&name);
+                        let failed = |cause| Error::Io { action: "lock", path, cause };
+                        held = Some(Hold::on(file).map_err(failed)?);
+                    }
+                    records.insert(&record.owner, number);
                     (target, name)
                 }
                 Change::SetTasks(slot, pids) => {
                     let target = Rc::new(self.existing_list(slot)?);
                     let text = format_tasks(pids);
                     fits(&target, TASKS, &text, TASKS_FILE)?;
-                    self.create_staged(number, &text, |_| Ok(()))?;
+                    self.create_staged(number, &text)?;
                     (target, TASKS.to_owned())
                 }
                 _ => continue,
             };
-            staged.push(Staged { number, target, name });
+            staged.insert(place, Staged { number, target, name });
+            number += 1;
         }
-        staged.reverse();
-        Ok(staged)
+        for (place, change) in changes.iter().enumerate() {
+            let Change::Index(slot, owner) = change else { continue };
+            let of = match records.get(owner) {
+                Some(&number) => staged_name(number),
+                None => record_name(owner),
+            };
+            let target = Rc::new(self.existing_list(slot)?);
+            self.stage_index(&of, number)?;
+            staged.insert(place, Staged { number, target, name: INDEX.to_owned() });
+            number += 1;
+        }
+        Ok((staged.into_values().collect(), held))
+    }
+
+    /// Gives a record a second name; where the file system has no hard links, makes a copy.
+    fn stage_index(&self, record: &str, number: usize) -> Result<(), Error> {
+        let (allocations, name) = (self.allocations()?, staged_name(number));
+        if allocations.link(record, allocations, &name)? {
+            return Ok(());
+        }
+        if let Some(text) = allocations.read_text(record, RECORD_FILE)? {
+            self.create_staged(number, &text)?;
+        }
+        Ok(())
     }
 
     fn existing_list(&self, slot: &Slot) -> Result<Dir, Error> {
@@ -233,17 +248,17 @@ impl Update {
 
     /// Stages one content. A name that is taken was left by a killed process; one other than
     /// `.tmp-0`, with that gone, by a power cut.
-    fn create_staged(&self, number: usize, content: &str, prepare: Prepare) -> Result<(), Error> {
+    fn create_staged(&self, number: usize, content: &str) -> Result<File, Error> {
         let (name, allocations) = (staged_name(number), self.allocations()?);
-        if allocations.create(&name, content, prepare)?.is_some() {
-            return Ok(());
+        if let Some(file) = allocations.create(&name, content)? {
+            return Ok(file);
         }
         match number {
             0 => self.remove_leftovers()?,
             _ => allocations.remove(&name)?,
         }
-        match allocations.create(&name, content, prepare)? {
-            Some(_) => Ok(()),
+        match allocations.create(&name, content)? {
+            Some(file) => Ok(file),
             None => Err(Error::Malformed {
                 path: allocations.child(&name),
                 cause: "it cannot be removed".into(),

@@ -67,7 +67,7 @@ fn a_list_with_malformed_tasks_is_left_out_and_named() {
     ] {
         let conf = directory();
         fs::write(conf.tasks_path("bad", "1"), tasks).unwrap();
-        let outcome = describe_wrong(&conf, &["pools/bad/1/tasks", word, "mend or remove"]);
+        let outcome = describe_wrong(&conf, &["pools/bad/1/tasks", word, "run kcm reconcile"]);
         assert_eq!(outcome.out, json_at(&without_list_1(), conf.path()), "{tasks:?}");
     }
 }
@@ -76,9 +76,9 @@ fn a_list_with_malformed_tasks_is_left_out_and_named() {
 fn a_tasks_that_is_no_plain_small_text_is_left_out_and_named() {
     let cases: [Case; 5] = [
         ("a symbolic link", |path| symlink("/etc/hostname", path).unwrap(), "symbolic link"),
-        ("a folder", |path| fs::create_dir(path).unwrap(), "no plain file"),
+        ("a folder", |path| fs::create_dir(path).unwrap(), "a folder"),
         ("a FIFO", |path| mkfifo(path, Mode::S_IRUSR).unwrap(), "no plain file"),
-        ("not text", |path| fs::write(path, b"1,\xff").unwrap(), "not text"),
+        ("not text", |path| fs::write(path, b"1,\xff").unwrap(), "is no process id"),
         (
             "100 MB",
             |path| fs::File::create(path).unwrap().set_len(100 << 20).unwrap(),

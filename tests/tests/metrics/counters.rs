@@ -8,7 +8,7 @@ use kcm_tests::machine::{cgroup_file, until};
 use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::agent::{Agent, Metrics, command};
-use super::holders::{drift, give, holder, old_holder, pool, write_tasks};
+use super::holders::{drift, give, holder, pool, write_tasks};
 
 const RECLAIMED: &str = "kcm_reclaimed_cpu_lists_total{pool=\"p\"}";
 const MISMATCHED: &str = "kcm_mismatched_cpu_masks{pool=\"p\"}";
@@ -51,7 +51,7 @@ fn a_dead_holder_is_counted_once_however_many_rounds_follow() {
 #[test]
 fn a_mismatch_is_told_of_the_last_round_and_added_up_over_all() {
     let conf = pool(&["0", "1"]);
-    let [wide, _other] = ["wide", "other"].map(|role| old_holder(&conf, role));
+    let [wide, _other] = ["wide", "other"].map(|role| holder(&conf, role));
     let agent = Agent::reconcile(&conf);
     agent.next_round().must_say(&[(MISMATCHED, 0.0), (MISMATCHED_EVER, 0.0)]);
     drift(&wide, "0-1");
@@ -67,11 +67,10 @@ fn a_mismatch_is_told_of_the_last_round_and_added_up_over_all() {
 #[test]
 fn a_repair_is_counted_by_how_it_went() {
     let conf = pool(&["0", "1"]);
-    let wide = old_holder(&conf, "wide");
+    let wide = holder(&conf, "wide");
     // No container: it is in the host's mount namespace.
     let host = StandIn::new(&new_id("host"));
     give(&conf, &host, 1);
-    conf.age(host.id());
     let agent = Agent::start(&mut command(&conf, &["reconcile", "--repair"]));
     agent.next_round().must_say(&[(REPAIRED, 0.0), (NOT_REPAIRED, 0.0)]);
     // Not looked at once more, since it may have been put right by then.

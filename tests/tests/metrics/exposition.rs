@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::agent::{Agent, command};
 use super::alerts::has_promtool;
-use super::holders::{drift, holder, old_holder, pool};
+use super::holders::{drift, holder, pool};
 
 #[test]
 fn promtool_has_nothing_to_say_against_the_metrics() {
@@ -13,7 +13,7 @@ fn promtool_has_nothing_to_say_against_the_metrics() {
         return;
     }
     let conf = pool(&["0", "1", "0-1"]);
-    let wide = old_holder(&conf, "wide");
+    let wide = holder(&conf, "wide");
     let mut dead = holder(&conf, "dead");
     dead.kill();
     for words in [&["reconcile", "--repair"][..], &["node-report"]] {

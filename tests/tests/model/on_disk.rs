@@ -13,12 +13,13 @@ use kcm_core::state::{ConfDir as State, LockTimeout};
 use kcm_tests::conf_dir::ConfDir;
 use tempfile::TempDir;
 
-use crate::{BOOT, LISTS, Subject, request};
+use crate::{Harm, LISTS, Subject, boot_id, request};
 
 pub(crate) struct OnDisk {
     conf_dir: ConfDir,
     root: TempDir,
     node: Node,
+    boot: usize,
 }
 
 impl OnDisk {
@@ -39,7 +40,7 @@ impl OnDisk {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("cpulist"), cpus).unwrap();
         }
-        let mut subject = Self { conf_dir, root, node };
+        let mut subject = Self { conf_dir, root, node, boot: 0 };
         subject.live(&BTreeMap::new());
         subject
     }
@@ -64,7 +65,7 @@ impl Subject for OnDisk {
         let proc = self.root.path().join("proc");
         let _ = fs::remove_dir_all(&proc);
         fs::create_dir_all(proc.join("sys/kernel/random")).unwrap();
-        fs::write(proc.join("sys/kernel/random/boot_id"), BOOT).unwrap();
+        fs::write(proc.join("sys/kernel/random/boot_id"), boot_id(self.boot)).unwrap();
         symlink("1", proc.join("self")).unwrap();
         for (pid, start_time) in live.iter().chain([(&1, &0)]) {
             let folder = proc.join(pid.to_string());
@@ -78,17 +79,53 @@ impl Subject for OnDisk {
         }
     }
 
-    fn tasks(&self) -> BTreeMap<String, Vec<i32>> {
-        let pids = |list: &str| {
-            let text = self.conf_dir.tasks("p", list);
-            text.split(',').filter(|w| !w.is_empty()).map(|w| w.parse().unwrap()).collect()
+    fn harm(&mut self, list: &str, harm: Harm) {
+        let path = self.conf_dir.tasks_path("p", list);
+        match harm {
+            Harm::Emptied => fs::write(path, "").unwrap(),
+            Harm::Removed => drop(fs::remove_file(path)),
+            Harm::Blanked => fs::write(path, [0; 9]).unwrap(),
+            Harm::Garbled => fs::write(path, "x").unwrap(),
+        }
+    }
+
+    fn lose_record(&mut self, owner: &str) {
+        let _ = fs::remove_file(self.conf_dir.record_path(owner));
+    }
+
+    fn reconcile(&mut self) {
+        self.node.reconcile(&mut Vec::new()).unwrap();
+    }
+
+    fn power_cut(&mut self, blank_tasks: bool, blank_records: bool, boot: usize) {
+        self.boot = boot;
+        let blank = |path: &std::path::Path| {
+            let length = fs::metadata(path).map_or(0, |found| found.len());
+            if length > 0 {
+                fs::write(path, vec![0; length as usize]).unwrap();
+            }
         };
-        LISTS.iter().map(|list| (list.to_string(), pids(list))).collect()
+        if blank_tasks {
+            LISTS.iter().for_each(|list| blank(&self.conf_dir.tasks_path("p", list)));
+        }
+        if blank_records {
+            let records = self.conf_dir.allocations();
+            let records = records.iter().filter(|name| name.ends_with(".json"));
+            let folder = self.conf_dir.path().join("allocations");
+            records.for_each(|name| blank(&folder.join(name)));
+        }
+    }
+
+    fn look(&self) -> String {
+        let read = |list: &&str| format!("{list}: {:?}", self.conf_dir.tasks("p", list));
+        let tasks: Vec<String> = LISTS.iter().map(read).collect();
+        format!("{} {:?}", tasks.join(" "), self.conf_dir.allocations())
     }
 
     fn could_have(&mut self, cores: usize) -> bool {
         // Asked of the real thing, and given back at once.
-        let granted = self.node.allocate(&request("another", 99, 0, cores), &mut Vec::new());
+        let granted =
+            self.node.allocate(&request("another", 99, 0, cores, self.boot), &mut Vec::new());
         granted.is_ok_and(|granted| {
             self.node.give_back(&granted.allocation, &mut Vec::new()).unwrap();
             true

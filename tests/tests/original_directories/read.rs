@@ -35,7 +35,7 @@ fn the_originals_directory_is_described_as_it_is_and_nothing_is_wrong_with_it() 
                     "name": exclusive,
                 },
                 shared: {
-                    "cpuLists": {"3,11": {"cpus": "3,11", "tasks": [1000, 1001, 1000]}},
+                    "cpuLists": {"3,11": {"cpus": "3,11", "tasks": [1000, 1001]}},
                     "exclusive": false,
                     "name": shared,
                 },

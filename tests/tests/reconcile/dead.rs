@@ -1,7 +1,6 @@
 //! The dead: whatever they died of, their lists come back, and are printed.
 
 use std::fs;
-use std::time::Duration;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::{kill_and_wait, start_time};
@@ -9,8 +8,7 @@ use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
 use super::holders::{
-    Process, age_tasks, container, give, holder, no_pid_is_reused, pids_are_reused, pool,
-    write_tasks,
+    Process, container, give, holder, no_pid_is_reused, pids_are_reused, pool, write_tasks,
 };
 
 /// Sorted by number (as text, the greatest PID would come first), then by pool.
@@ -127,18 +125,6 @@ fn a_pid_without_a_record_that_no_process_has_is_taken_out_from_among_others() {
     assert_eq!(conf.tasks("p", "0"), "");
     let left = format!("{},{}", alive[1].pid(), alive[0].pid());
     assert_eq!(conf.tasks("shared", "0-1"), left);
-}
-
-#[test]
-fn a_pid_without_a_record_in_a_file_from_before_this_boot_is_dead_though_it_exists() {
-    let conf = pool(&["0", "1"]);
-    let [old, new] = [Process::sleeping(), Process::sleeping()];
-    write_tasks(&conf, "p", "0", &[old.pid()]);
-    write_tasks(&conf, "p", "1", &[new.pid()]);
-    // Half a century: no machine has been up for so long.
-    age_tasks(&conf, "p", "0", Duration::from_secs(50 * 365 * 86_400));
-    must_reclaim(&conf, &[("p", "0", old.pid())]);
-    assert_eq!(conf.tasks("p", "1"), new.pid().to_string());
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! Those that hold CPU lists: containers, and processes that nobody has a record of.
 
-use std::fs::{self, File};
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
-use kcm_tests::machine::{cgroup_file, until};
+use kcm_tests::machine::{cgroup_file, start_time, until};
 use kcm_tests::stand_in::{StandIn, new_id};
 
 /// A PID that one test has reused on purpose is not to be that which another has just made free
@@ -53,35 +52,25 @@ pub(crate) fn holder(conf: &ConfDir, role: &str) -> StandIn {
     container
 }
 
-/// The same, long ago: what is younger than the hook's time limit may not be pinned yet.
-#[track_caller]
-pub(crate) fn old_holder(conf: &ConfDir, role: &str) -> StandIn {
-    let container = holder(conf, role);
-    conf.age(container.id());
-    container
-}
-
 /// Puts PIDs into a list by hand.
 pub(crate) fn write_tasks(conf: &ConfDir, pool: &str, list: &str, pids: &[i32]) {
     let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
     fs::write(conf.tasks_path(pool, list), pids.join(",")).unwrap();
 }
 
-/// Has a `tasks` be last written so long ago.
-pub(crate) fn age_tasks(conf: &ConfDir, pool: &str, list: &str, age: Duration) {
-    let file = File::options().write(true).open(conf.tasks_path(pool, list)).unwrap();
-    file.set_modified(SystemTime::now() - age).unwrap();
-}
-
-/// Puts a PID without a record into list 0 of pool `p`, longer ago than the hook's time limit of
-/// 20 s, though in this boot.
+/// Puts a PID without a record into list 0 of pool `p`, of a process that is older than the 20 s
+/// within which the original kcm may not have bound it yet.
 pub(crate) fn write_old_tasks(conf: &ConfDir, pid: i32) {
     write_tasks(conf, "p", "0", &[pid]);
-    until("this boot to be older than the tasks", || {
-        let uptime = fs::read_to_string("/proc/uptime").unwrap();
-        (uptime.split('.').next().unwrap().parse::<u64>().unwrap() > 30).then_some(())
-    });
-    age_tasks(conf, "p", "0", Duration::from_secs(25));
+    until("the process to be old", || (age(pid) > 20.5).then_some(()));
+}
+
+/// For how long a process has run, in seconds.
+pub(crate) fn age(pid: i32) -> f64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
+    // proc_pid_stat(5): in clock ticks, of which there are 100 a second on x86-64.
+    uptime - start_time(pid) as f64 / 100.0
 }
 
 /// The CPUs of a container's cgroup are set by somebody else.

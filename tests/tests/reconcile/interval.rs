@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tempfile::NamedTempFile;
 
 use super::document::{NOBODY, NOTHING, command, document, reclaimed, repaired};
-use super::holders::{holder, old_holder, pool, write_tasks};
+use super::holders::{holder, pool, write_tasks};
 
 /// A reconcile that goes on; killed when dropped.
 struct Rounds {
@@ -144,7 +144,7 @@ fn each_round_prints_a_document_and_finds_what_has_died_since() {
 #[test]
 fn each_round_repairs_where_that_is_asked_for() {
     let conf = pool(&["0"]);
-    let holder = old_holder(&conf, "repaired");
+    let holder = holder(&conf, "repaired");
     let mut rounds = Rounds::start(&conf, &["--interval=0.05", "--repair"]);
     for _ in 0..2 {
         rounds.print(1);
@@ -213,13 +213,14 @@ fn write_tasks_at(conf_dir: &std::path::Path) {
 #[test]
 fn a_malformed_file_is_an_error_each_round_and_the_rest_is_done() {
     let conf = pool(&["0", "1"]);
-    fs::write(conf.tasks_path("p", "1"), "x").unwrap();
+    let odd = conf.path().join("pools/p/3-1");
+    fs::create_dir(&odd).unwrap();
     let mut rounds = Rounds::start(&conf, &["--interval=0.05"]);
-    rounds.fail("pools/p/1/tasks");
-    rounds.fail("pools/p/1/tasks");
+    rounds.fail("pools/p/3-1");
+    rounds.fail("pools/p/3-1");
     write_tasks(&conf, "p", "0", &[NOBODY]);
     until("the rest to be done", || conf.tasks("p", "0").is_empty().then_some(()));
-    fs::write(conf.tasks_path("p", "1"), "").unwrap();
+    fs::remove_dir(&odd).unwrap();
     rounds.print(2);
     rounds.signal(Signal::SIGTERM);
     let out = rounds.end();

@@ -1,7 +1,7 @@
 //! The living: what they hold stays, though much about them looks dead.
 
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::start_time;
@@ -9,7 +9,7 @@ use kcm_tests::stand_in::{StandIn, new_id};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
-use super::holders::{Process, age_tasks, give, holder, no_pid_is_reused, pool, write_tasks};
+use super::holders::{Process, give, holder, no_pid_is_reused, pool, write_tasks};
 use super::records::isolate_record;
 
 /// Fails the test unless nothing is reclaimed, and nothing written.
@@ -51,11 +51,24 @@ fn a_container_lives_as_long_as_any_process_is_in_its_cgroup() {
 }
 
 #[test]
-fn a_record_decides_even_if_its_tasks_seems_older_than_this_boot() {
-    let conf = pool(&["0"]);
-    let _holder = holder(&conf, "clock");
-    age_tasks(&conf, "p", "0", Duration::from_secs(50 * 365 * 86_400));
-    must_be_kept(&conf);
+fn no_clock_is_asked_so_that_a_file_of_any_age_holds() {
+    for age in [-50, 50] {
+        let conf = pool(&["0", "1"]);
+        let holder = holder(&conf, "clock");
+        let bare = Process::sleeping();
+        write_tasks(&conf, "p", "1", &[bare.pid()]);
+        // Half a century ago, before any boot, and half a century from now.
+        let year = Duration::from_secs(365 * 86_400);
+        let now = SystemTime::now();
+        let then = if age < 0 { now - 50 * year } else { now + 50 * year };
+        for path in
+            [conf.tasks_path("p", "0"), conf.tasks_path("p", "1"), conf.record_path(holder.id())]
+        {
+            File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+        }
+        must_be_kept(&conf);
+        assert_eq!(conf.tasks("p", "1"), bare.pid().to_string());
+    }
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Containers and processes that are not on the CPUs of their lists: reported, and nothing else.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::hook::HookCall;
+use kcm_tests::isolate::descendants;
 use kcm_tests::machine::{cgroup_file, is_cgroup_v2, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::document::{NOTHING, document, mismatched, must_print, reconcile};
 use super::holders::{
-    Process, allowed_cpus, container, drift, give, holder, in_own_namespaces, old_holder, pool,
-    taskset, write_old_tasks, write_tasks,
+    Process, age, allowed_cpus, container, drift, give, holder, in_own_namespaces, pool, taskset,
+    write_old_tasks, write_tasks,
 };
 use super::threads;
 
@@ -40,8 +43,8 @@ const ONE_WIDER: &str = r#"{
 #[test]
 fn a_container_whose_cgroup_was_widened_is_reported_byte_for_byte_and_left_so() {
     let conf = pool(&["0", "1"]);
-    let wide = old_holder(&conf, "wide");
-    let other = old_holder(&conf, "other");
+    let wide = holder(&conf, "wide");
+    let other = holder(&conf, "other");
     must_be_in_order(&conf);
     drift(&wide, "0-1");
     let before = conf.snapshot();
@@ -57,7 +60,7 @@ fn a_container_whose_cgroup_was_widened_is_reported_byte_for_byte_and_left_so() 
 fn a_container_that_was_moved_or_confined_is_reported() {
     for (list, cpus, actual) in [("0", "1", &[1][..]), ("0-1", "0", &[0]), ("0-1", "1", &[1])] {
         let conf = pool(&[list]);
-        let holder = old_holder(&conf, "moved");
+        let holder = holder(&conf, "moved");
         drift(&holder, cpus);
         must_print(&conf, &[], &document(&[mismatched("p", list, holder.pid(), actual)], &[]));
         assert_eq!(holder.cgroup().cpus(), cpus);
@@ -69,7 +72,6 @@ fn a_holder_of_several_lists_is_on_all_of_their_cpus_or_is_reported_for_each() {
     let conf = pool(&["0", "1"]);
     let both = container("both");
     give(&conf, &both, 2);
-    conf.age(both.id());
     assert_eq!(both.cgroup().cpus(), "0-1");
     must_be_in_order(&conf);
     drift(&both, "1");
@@ -80,7 +82,7 @@ fn a_holder_of_several_lists_is_on_all_of_their_cpus_or_is_reported_for_each() {
 #[test]
 fn several_are_sorted_by_pid() {
     let conf = ConfDir::new(&[("p", false, &["0"])]);
-    let holders = ["a", "b", "c"].map(|role| old_holder(&conf, role));
+    let holders = ["a", "b", "c"].map(|role| holder(&conf, role));
     let tasks: Vec<i32> = holders.iter().rev().map(|holder| holder.pid()).collect();
     write_tasks(&conf, "p", "0", &tasks);
     for holder in &holders {
@@ -91,28 +93,42 @@ fn several_are_sorted_by_pid() {
 }
 
 #[test]
-fn one_that_is_younger_than_the_hooks_time_limit_is_not_reported() {
-    // On a machine so slow that 15 seconds pass meanwhile, nothing was shown: once more.
-    let (conf, young) = until("a machine fast enough", || {
-        let begun = Instant::now();
-        let conf = pool(&["0"]);
-        let young = holder(&conf, "young");
-        drift(&young, "0-1");
-        let outcome = reconcile(&conf, &[]);
-        (begun.elapsed() < Duration::from_secs(15)).then(|| {
-            assert_eq!(outcome.succeeded().out, NOTHING);
-            (conf, young)
+fn one_that_is_about_to_be_bound_is_not_reported() {
+    let conf = pool(&["0"]);
+    let young = container("young");
+    let stop = "inject=sched_setaffinity:signal=SIGSTOP:when=1";
+    let call = HookCall::create(conf.path(), &young, "p");
+    let mut hook = call.under(["strace", "-f", "-qq", "-o", "/dev/null", "-e", stop]).start();
+    hook.give_input();
+    let stopped = until("the hook to be stopped at its work", || {
+        let hooks = descendants(hook.pid()).into_iter();
+        hooks.filter(|&pid| state(pid) == Some('t') || state(pid) == Some('T')).find(|_| {
+            conf.tasks("p", "0") == young.pid().to_string() && young.cgroup().cpus() == "0"
         })
     });
-    conf.age(young.id());
-    let entry = mismatched("p", "0", young.pid(), &[0, 1]);
-    must_print(&conf, &[], &document(&[entry], &[]));
+    drift(&young, "0-1");
+    must_print(&conf, &[], NOTHING);
+    // Nor does it lose its list, were tasks emptied in this very moment.
+    write_tasks(&conf, "p", "0", &[]);
+    must_print(&conf, &[], NOTHING);
+    assert_eq!(conf.tasks("p", "0"), young.pid().to_string());
+    drift(&young, "0");
+    kill(Pid::from_raw(stopped), Signal::SIGCONT).unwrap();
+    hook.finish().must_succeed();
+    drift(&young, "0-1");
+    must_print(&conf, &[], &document(&[mismatched("p", "0", young.pid(), &[0, 1])], &[]));
+}
+
+/// The state of a process (proc_pid_stat(5)).
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[test]
 fn one_that_asked_not_to_be_bound_is_not_reported() {
     let conf = pool(&["0"]);
-    let free = old_holder(&conf, "free");
+    let free = holder(&conf, "free");
     conf.edit(free.id(), &[("affinity", false.into())]);
     drift(&free, "0-1");
     must_be_in_order(&conf);
@@ -127,7 +143,6 @@ fn a_program_that_pins_its_own_threads_inside_its_list_is_not_reported() {
     let program = in_own_namespaces("program", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    conf.age(program.id());
     taskset(program.pid(), "1");
     taskset(others[0], "0");
     must_be_in_order(&conf);
@@ -139,7 +154,6 @@ fn a_thread_that_was_bound_outside_of_its_list_is_reported() {
     let program = in_own_namespaces("thread", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    conf.age(program.id());
     drift(&program, "0-1");
     taskset(program.pid(), "0");
     taskset(others[0], "1");
@@ -157,7 +171,6 @@ fn a_thread_in_another_cgroup_is_reported_though_the_recorded_cgroup_is_right() 
     let program = in_own_namespaces("stray", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    conf.age(program.id());
     fs::write(cgroup_file("/", "tasks"), others[0].to_string()).unwrap();
     taskset(others[0], "1");
     assert_eq!((program.cgroup().cpus(), program.allowed_cpus()), ("0".into(), "0".into()));
@@ -194,16 +207,15 @@ fn any_thread_of_a_pid_without_a_record_may_be_the_one_that_is_outside() {
 
 #[test]
 fn a_young_pid_without_a_record_is_not_reported() {
-    let process = Process::sleeping();
-    taskset(process.pid(), "1");
-    let conf = until("a machine fast enough", || {
-        let begun = Instant::now();
+    let (conf, process) = until("a machine fast enough", || {
+        let process = Process::sleeping();
+        taskset(process.pid(), "1");
         let conf = pool(&["0"]);
         write_tasks(&conf, "p", "0", &[process.pid()]);
         let outcome = reconcile(&conf, &[]);
-        (begun.elapsed() < Duration::from_secs(15)).then(|| {
+        (age(process.pid()) < 19.0).then(|| {
             assert_eq!(outcome.succeeded().out, NOTHING);
-            conf
+            (conf, process)
         })
     });
     write_old_tasks(&conf, process.pid());

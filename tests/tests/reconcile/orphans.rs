@@ -2,17 +2,17 @@
 //! and what a writer that died has left.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
-use kcm_tests::audit::holders;
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::kcm::Outcome;
 use kcm_tests::stand_in::StandIn;
 use kcm_tests::strace::Trace;
 
-use super::document::{NOTHING, must_print, must_reclaim};
+use super::document::{NOTHING, document, must_print, must_reclaim, repaired};
 use super::holders::{
-    Process, container, give, holder, no_pid_is_reused, old_holder, pool, write_tasks,
+    Process, container, drift, give, holder, no_pid_is_reused, pool, write_tasks,
 };
 
 /// What the names of these containers' records are.
@@ -65,7 +65,9 @@ fn a_live_holder_of_several_lists_is_put_back_into_each() {
     for list in ["0", "1"] {
         write_tasks(&conf, "p", list, &[]);
     }
-    must_warn_of(&conf, &alive);
+    let outcome = must_print(&conf, &[], NOTHING);
+    let warnings = outcome.lines("WARNING");
+    assert!(warnings.iter().all(|line| line.contains(alive.id())) && warnings.len() == 2);
     assert_eq!(conf.snapshot(), before);
 }
 
@@ -73,8 +75,9 @@ fn a_live_holder_of_several_lists_is_put_back_into_each() {
 fn half_allocated(conf: &ConfDir) -> StandIn {
     let container = container("half");
     let call = HookCall::create(conf.path(), &container, "p");
-    let trace = Trace::of(&call, &["renameat:signal=SIGKILL:when=2"]);
-    assert!(trace.ran.was_killed() && trace.count("renameat") == 2, "{}", trace.ran.stderr);
+    // The first is that of the boot, then come record and index.
+    let trace = Trace::of(&call, &["renameat:signal=SIGKILL:when=4"]);
+    assert!(trace.ran.was_killed() && trace.count("renameat") == 4, "{}", trace.ran.stderr);
     assert_eq!((conf.tasks("p", "0"), conf.tasks("p", "1")), (String::new(), String::new()));
     let names = [".tmp-0".to_owned(), format!("{}.json", container.id())];
     assert_eq!(conf.allocations(), names);
@@ -111,63 +114,47 @@ fn a_live_container_on_other_cpus_than_those_of_its_record_is_not_put_back() {
 }
 
 #[test]
-fn nobody_is_put_back_into_a_list_that_somebody_else_has_by_now() {
-    for lists in [1, 2] {
+fn a_record_that_was_removed_is_written_anew_of_its_index_or_of_its_cgroups_mark() {
+    for without_index in [false, true] {
         let conf = pool(&["0", "1"]);
         let lost = container("lost");
-        give(&conf, &lost, lists);
-        for list in ["0", "1"] {
-            write_tasks(&conf, "p", list, &[]);
+        give(&conf, &lost, 2);
+        let mut said = conf.record(lost.id()).unwrap();
+        fs::remove_file(conf.record_path(lost.id())).unwrap();
+        if without_index {
+            for list in ["0", "1"] {
+                fs::remove_file(conf.index_path("p", list)).unwrap();
+            }
         }
-        let taker = holder(&conf, "taker");
-        must_warn_of(&conf, &lost);
-        assert_eq!(conf.tasks("p", "0"), taker.pid().to_string());
-        assert_eq!(conf.tasks("p", "1"), "");
-        assert_eq!(conf.allocations(), records(&[&taker]));
+        must_print(&conf, &[], NOTHING);
+        let mut again = conf.record(lost.id()).unwrap();
+        for record in [&mut said, &mut again] {
+            record.as_object_mut().unwrap().remove("createdAt").unwrap();
+        }
+        assert_eq!(again, said);
+        for list in ["0", "1"] {
+            let ino = |path| fs::metadata(path).unwrap().ino();
+            assert_eq!(ino(conf.index_path("p", list)), ino(conf.record_path(lost.id())));
+        }
+        drift(&lost, "0");
+        must_print(
+            &conf,
+            &["--repair"],
+            &document(&["0", "1"].map(|list| repaired("p", list, lost.pid(), &[0], true)), &[]),
+        );
+        assert_eq!(lost.cgroup().cpus(), "0-1");
     }
 }
 
 #[test]
-fn of_two_that_are_on_the_same_cpus_one_at_the_most_is_put_back() {
-    let conf = pool(&["0"]);
-    let one = holder(&conf, "one");
-    write_tasks(&conf, "p", "0", &[]);
-    let two = holder(&conf, "two");
-    write_tasks(&conf, "p", "0", &[]);
-    assert_eq!((one.allowed_cpus(), two.allowed_cpus()), ("0".into(), "0".into()));
-    let outcome = must_print(&conf, &[], NOTHING);
-    assert_eq!(outcome.lines("WARNING").len(), 2, "{outcome:?}");
-    let kept = if conf.tasks("p", "0") == one.pid().to_string() { &one } else { &two };
-    assert_eq!(holders(&conf, "p")["0"], [kept.pid()]);
-    assert_eq!(conf.allocations(), records(&[kept]));
-}
-
-#[test]
-fn a_list_is_free_for_its_old_holder_when_who_took_it_is_dead() {
-    let conf = pool(&["0"]);
-    let lost = old_holder(&conf, "lost");
-    write_tasks(&conf, "p", "0", &[]);
-    let mut taker = holder(&conf, "taker");
-    taker.kill();
-    must_reclaim(&conf, &[("p", "0", taker.pid())]);
-    assert_eq!(conf.tasks("p", "0"), lost.pid().to_string());
-    assert_eq!(conf.allocations(), records(&[&lost]));
-}
-
-#[test]
-fn a_live_pid_without_its_record_stays_and_a_dead_one_goes() {
+fn a_live_pid_without_a_record_stays_and_a_dead_one_goes() {
     let _pids = no_pid_is_reused();
     let conf = pool(&["0", "1", "0-1"]);
-    let alive = holder(&conf, "bare");
-    let mut dead = holder(&conf, "bare-dead");
-    let left = Process::sleeping();
-    dead.cgroup().enter(left.pid());
-    for owner in [&alive, &dead] {
-        fs::remove_file(conf.record_path(owner.id())).unwrap();
-    }
-    // Only the record knew that its cgroup is not empty.
-    dead.kill();
-    must_reclaim(&conf, &[("p", "0-1", dead.pid())]);
+    let alive = Process::sleeping();
+    write_tasks(&conf, "p", "0", &[alive.pid()]);
+    let dead = Process::sleeping().end();
+    write_tasks(&conf, "p", "0-1", &[dead]);
+    must_reclaim(&conf, &[("p", "0-1", dead)]);
     assert_eq!(conf.tasks("p", "0"), alive.pid().to_string());
     assert_eq!(conf.tasks("p", "0-1"), "");
 }

@@ -12,13 +12,13 @@ use kcm_tests::stand_in::StandIn;
 use tempfile::NamedTempFile;
 
 use super::document::{document, repaired};
-use super::holders::{Process, drift, holder, old_holder, pool};
+use super::holders::{Process, drift, holder, pool};
 use super::traced::{calls, strace, traced};
 
 /// A container that is no longer on its CPUs, list 0, and a list that is free.
 fn drifted() -> (ConfDir, StandIn) {
     let conf = pool(&["0", "1"]);
-    let container = old_holder(&conf, "race");
+    let container = holder(&conf, "race");
     drift(&container, "0-1");
     (conf, container)
 }
@@ -135,6 +135,7 @@ fn a_container_that_is_given_other_cpus_under_its_own_pid_keeps_them() {
 
     // Released by hand, and allocated anew for the same process.
     fs::remove_file(conf.record_path(same.id())).unwrap();
+    fs::remove_file(conf.index_path("p", "0")).unwrap();
     fs::write(conf.tasks_path("p", "0"), "").unwrap();
     let taker = holder(&conf, "taker");
     super::holders::give(&conf, &same, 1);

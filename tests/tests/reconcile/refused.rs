@@ -1,15 +1,17 @@
 //! Repairs that are refused: what is not certainly this container's is not written to.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use kcm_tests::conf_dir::ConfDir;
-use kcm_tests::machine::{cgroup_file, cpuset_mount, is_cgroup_v2};
+use kcm_tests::machine::{cgroup_file, cpuset_mount, is_cgroup_v2, start_time};
 use kcm_tests::stand_in::{Cgroup, StandIn, new_id};
+use serde_json::{Value, json};
 
 use super::document::{Entry, document, repaired};
 use super::holders::{
-    Process, allowed_cpus, container, drift, give, in_own_namespaces, old_holder, pool, taskset,
-    write_old_tasks,
+    Process, allowed_cpus, container, drift, give, holder, in_own_namespaces, pool, taskset,
+    write_old_tasks, write_tasks,
 };
 use super::threads;
 use super::traced::traced;
@@ -48,8 +50,8 @@ fn cpuset(cgroup: &str) -> Vec<(String, String)> {
 #[test]
 fn a_record_that_names_another_live_containers_cgroup_moves_neither() {
     let conf = pool(&["0", "1"]);
-    let forged = old_holder(&conf, "forged");
-    let other = old_holder(&conf, "other");
+    let forged = holder(&conf, "forged");
+    let other = holder(&conf, "other");
     conf.edit(forged.id(), &[("cgroup", other.cgroup().path().into())]);
     let before = [&forged, &other].map(|container| cpuset(&container.cgroup().path()));
     let entry = repaired("p", "0", forged.pid(), &[0, 1], false);
@@ -61,7 +63,7 @@ fn a_record_that_names_another_live_containers_cgroup_moves_neither() {
 #[test]
 fn a_cgroup_that_the_containers_process_has_left_is_not_written_to() {
     let conf = pool(&["0"]);
-    let moved = old_holder(&conf, "left");
+    let moved = holder(&conf, "left");
     let elsewhere = Cgroup::new(&new_id("elsewhere"));
     elsewhere.enter(moved.pid());
     taskset(moved.pid(), "0-1");
@@ -74,7 +76,7 @@ fn a_cgroup_that_the_containers_process_has_left_is_not_written_to() {
 #[test]
 fn a_record_that_names_a_cgroup_above_its_containers_moves_none_of_those_below() {
     let conf = pool(&["0"]);
-    let forged = old_holder(&conf, "above");
+    let forged = holder(&conf, "above");
     let own = forged.cgroup().path();
     let (above, _) = own.rsplit_once('/').unwrap();
     conf.edit(forged.id(), &[("cgroup", above.into())]);
@@ -84,16 +86,77 @@ fn a_record_that_names_a_cgroup_above_its_containers_moves_none_of_those_below()
     assert!(!run.outcome.out.contains("\"repaired\": true"), "{:?}", run.outcome);
 }
 
+/// A record that says all that can be copied of a victim: path, inode, PID and start time.
+fn forge(conf: &ConfDir, owner: &str, victim: &StandIn, changes: &[(&str, Value)]) {
+    let cgroup = victim.cgroup().path();
+    let mut record = json!({
+        "owner": owner, "pool": "p", "cpuLists": ["1"], "cpus": "1", "affinity": true,
+        "pid": victim.pid(), "startTime": start_time(victim.pid()),
+        "bootId": fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim(),
+        "createdAt": "2026-11-21T22:00:00Z",
+        "cgroup": cgroup, "cgroupInode": fs::metadata(cgroup_file(&cgroup, "")).unwrap().ino(),
+    });
+    changes.iter().for_each(|(key, value)| record[*key] = value.clone());
+    fs::create_dir_all(conf.path().join("allocations")).unwrap();
+    fs::write(conf.record_path(owner), record.to_string()).unwrap();
+    fs::hard_link(conf.record_path(owner), conf.index_path("p", "1")).unwrap();
+    write_tasks(conf, "p", "1", &[victim.pid()]);
+}
+
 #[test]
-fn a_process_in_the_hosts_mount_namespace_is_no_container() {
+fn a_forged_record_of_whoever_the_hook_never_bound_moves_nobody() {
+    // A service with mounts of its own (PrivateTmp=), and one without.
+    for victim in [container("service"), StandIn::new(&new_id("service"))] {
+        for owner in [victim.id(), "forged"] {
+            let conf = pool(&["1"]);
+            forge(&conf, owner, &victim, &[]);
+            let before = cpuset(&victim.cgroup().path());
+            let entry = repaired("p", "1", victim.pid(), &[0, 1], false);
+            let why = must_be_refused(&conf, &entry, victim.pid());
+            assert!(why.contains("nothing proves that the cgroup"), "{why}");
+            assert_eq!(cpuset(&victim.cgroup().path()), before);
+        }
+    }
+}
+
+#[test]
+fn a_forged_record_of_another_owners_container_moves_it_nowhere() {
+    let elsewhere = pool(&["0"]);
+    let victim = holder(&elsewhere, "victim");
+    // Under another name; and under its own, with other CPUs than it was bound to.
+    for owner in ["forged", victim.id()] {
+        let conf = pool(&["1"]);
+        forge(&conf, owner, &victim, &[]);
+        let before = cpuset(&victim.cgroup().path());
+        let entry = repaired("p", "1", victim.pid(), &[0], false);
+        let why = must_be_refused(&conf, &entry, victim.pid());
+        assert!(why.contains(&format!("says CPUs 0 of {}", victim.id())), "{why}");
+        assert_eq!((cpuset(&victim.cgroup().path()), victim.allowed_cpus()), (before, "0".into()));
+    }
+}
+
+#[test]
+fn a_cgroup_of_the_recorded_path_that_is_another_one_is_not_written_to() {
     let conf = pool(&["0"]);
-    let host = StandIn::new(&new_id("host"));
-    give(&conf, &host, 1);
-    conf.age(host.id());
-    drift(&host, "0-1");
-    let entry = repaired("p", "0", host.pid(), &[0, 1], false);
-    must_be_refused(&conf, &entry, host.pid());
-    assert_eq!(host.cgroup().cpus(), "0-1");
+    let container = holder(&conf, "again");
+    conf.edit(container.id(), &[("cgroupInode", 1.into())]);
+    drift(&container, "0-1");
+    let entry = repaired("p", "0", container.pid(), &[0, 1], false);
+    let why = must_be_refused(&conf, &entry, container.pid());
+    assert!(why.contains("is another than the recorded one"), "{why}");
+}
+
+#[test]
+fn a_record_of_kcm_0_1_is_reported_and_never_repaired() {
+    let conf = pool(&["0"]);
+    let container = holder(&conf, "before");
+    let mut record = conf.record(container.id()).unwrap();
+    record.as_object_mut().unwrap().remove("cgroupInode").unwrap();
+    fs::write(conf.record_path(container.id()), record.to_string()).unwrap();
+    drift(&container, "0-1");
+    let entry = repaired("p", "0", container.pid(), &[0, 1], false);
+    let why = must_be_refused(&conf, &entry, container.pid());
+    assert!(why.contains("kcm 0.1") && why.contains("restart the container"), "{why}");
 }
 
 #[test]
@@ -102,7 +165,6 @@ fn a_process_in_the_root_cgroup_is_not_repaired_whatever_its_record_names() {
         let conf = pool(&["0"]);
         let root = container("root");
         give(&conf, &root, 1);
-        conf.age(root.id());
         conf.edit(root.id(), &[("cgroup", cgroup.into())]);
         fs::write(cpuset_mount().join("cgroup.procs"), root.pid().to_string()).unwrap();
         taskset(root.pid(), "0-1");
@@ -136,7 +198,6 @@ fn a_thread_that_is_outside_while_the_cgroup_is_right_is_not_bound() {
     let program = in_own_namespaces("stray", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    conf.age(program.id());
     fs::write(cgroup_file("/", "tasks"), others[0].to_string()).unwrap();
     taskset(others[0], "1");
     let entry = repaired("p", "0", program.pid(), &[0, 1], false);

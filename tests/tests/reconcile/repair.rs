@@ -3,11 +3,10 @@
 use std::fs;
 
 use kcm_tests::machine::{cgroup_file, is_cgroup_v2, make_cgroup};
-use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::document::{NOTHING, document, must_print, reclaimed, repaired};
 use super::holders::{
-    allowed_cpus, container, drift, give, in_own_namespaces, old_holder, pool, taskset,
+    allowed_cpus, container, drift, give, holder, in_own_namespaces, pool, taskset,
 };
 use super::threads;
 use super::traced::traced;
@@ -34,8 +33,8 @@ const ONE_REPAIRED: &str = r#"{
 #[test]
 fn a_cgroup_that_was_widened_gets_its_cpus_back_and_only_it() {
     let conf = pool(&["0", "1"]);
-    let wide = old_holder(&conf, "wide");
-    let other = old_holder(&conf, "other");
+    let wide = holder(&conf, "wide");
+    let other = holder(&conf, "other");
     drift(&wide, "0-1");
     let before = conf.snapshot();
     let outcome = must_print(&conf, REPAIR, &ONE_REPAIRED.replace("PID", &wide.pid().to_string()));
@@ -50,7 +49,7 @@ fn a_cgroup_that_was_widened_gets_its_cpus_back_and_only_it() {
 fn a_cgroup_that_was_moved_or_confined_gets_its_cpus_back() {
     for (list, cpus, actual) in [("0", "1", 1), ("0-1", "0", 0), ("0-1", "1", 1)] {
         let conf = pool(&[list]);
-        let holder = old_holder(&conf, "moved");
+        let holder = holder(&conf, "moved");
         drift(&holder, cpus);
         let entry = repaired("p", list, holder.pid(), &[actual], true);
         must_print(&conf, REPAIR, &document(&[entry], &[]));
@@ -64,7 +63,6 @@ fn a_cgroup_of_several_lists_gets_the_cpus_of_all_back() {
     let conf = pool(&["0", "1"]);
     let both = container("both");
     give(&conf, &both, 2);
-    conf.age(both.id());
     drift(&both, "1");
     let entries = ["0", "1"].map(|list| repaired("p", list, both.pid(), &[1], true));
     must_print(&conf, REPAIR, &document(&entries, &[]));
@@ -75,12 +73,11 @@ fn a_cgroup_of_several_lists_gets_the_cpus_of_all_back() {
 #[test]
 fn several_containers_are_repaired_in_one_run_beside_one_that_cannot_be() {
     let conf = pool(&["0", "1", "0-1"]);
-    let one = old_holder(&conf, "one");
-    // No container: it is in the host's mount namespace.
-    let none = StandIn::new(&new_id("none"));
-    give(&conf, &none, 1);
-    conf.age(none.id());
-    let three = old_holder(&conf, "three");
+    let one = holder(&conf, "one");
+    // Its record names a cgroup that is no more.
+    let none = holder(&conf, "none");
+    conf.edit(none.id(), &[("cgroupInode", 1.into())]);
+    let three = holder(&conf, "three");
     // Lists are given in the order of their lowest CPUs.
     let lists = ["0", "0-1", "1"];
     let [first, second, third] = lists.map(|list| conf.tasks("p", list).parse::<i32>().unwrap());
@@ -101,7 +98,7 @@ fn several_containers_are_repaired_in_one_run_beside_one_that_cannot_be() {
 #[test]
 fn nothing_is_written_to_a_cgroup_that_is_as_it_should_be() {
     let conf = pool(&["0", "1"]);
-    let holders = ["one", "two"].map(|role| old_holder(&conf, role));
+    let holders = ["one", "two"].map(|role| holder(&conf, role));
     drift(&holders[0], "0-1");
     let first = traced(&conf, REPAIR);
     let entry = repaired("p", "0", holders[0].pid(), &[0, 1], true);
@@ -122,7 +119,6 @@ fn the_affinities_that_threads_have_given_themselves_are_not_touched() {
     let program = in_own_namespaces("program", &threads::program());
     let others = threads::other_threads(program.pid());
     give(&conf, &program, 1);
-    conf.age(program.id());
     taskset(others[0], "0");
     drift(&program, "0");
     let run = traced(&conf, REPAIR);
@@ -147,7 +143,7 @@ fn kernel() -> (u32, u32) {
 #[test]
 fn a_process_below_the_recorded_cgroup_is_its_containers() {
     let conf = pool(&["0"]);
-    let nested = old_holder(&conf, "nested");
+    let nested = holder(&conf, "nested");
     let below = format!("{}/below", nested.cgroup().path());
     if is_cgroup_v2() {
         fs::create_dir(cgroup_file(&below, "")).unwrap();
@@ -168,7 +164,7 @@ fn a_process_below_the_recorded_cgroup_is_its_containers() {
 #[test]
 fn a_dead_container_is_reclaimed_and_its_cgroup_is_left_alone() {
     let conf = pool(&["0"]);
-    let mut dead = old_holder(&conf, "dead");
+    let mut dead = holder(&conf, "dead");
     drift(&dead, "0-1");
     dead.kill();
     let run = traced(&conf, REPAIR);
