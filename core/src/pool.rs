@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::cpu_set::{self, CpuSet};
 use crate::task::Tasks;
+pub(crate) use crate::text::shorten;
 
 /// The longest pool name: with `kcm.intel.com/` and `-cores` around it, it is still a Kubernetes
 /// resource name (63 characters after the slash).
@@ -55,14 +56,6 @@ impl AsRef<str> for PoolName {
 /// Whether a text is made of the characters that names in the configuration directory may have.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
-}
-
-/// The first 80 characters of a user's text, for an error message.
-pub(crate) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// The name of a CPU list's directory with the CPUs that it stands for. The spelling is the
