@@ -15,6 +15,7 @@ use super::turnstile;
 use crate::host::alarm::Alarm;
 use crate::host::{procfs, stop};
 use crate::task::Pid;
+use crate::text::one_line;
 
 /// The lock file's name.
 pub(crate) const LOCK: &str = "lock";
@@ -172,12 +173,13 @@ fn wait(
 }
 
 fn held_too_long(path: &Path, limit: LockTimeout) -> String {
-    format!(
+    let line = format!(
         "kcm: held {} for longer than {:?} and ended itself; the configuration directory is as \
-         before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow\n",
+         before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow",
         path.display(),
         limit.0
-    )
+    );
+    one_line(&line, 1000) + "\n"
 }
 
 /// The process that holds a lock on this file, where `/proc/locks` tells.
