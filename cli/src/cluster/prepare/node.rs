@@ -24,8 +24,6 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// How much of a log to show.
 const LOG_LINES: i64 = 10;
-/// And how many bytes of them, of which a program can write lines without end.
-const LOG_BYTES: i64 = 64 << 10;
 
 /// How long a log may take: the kubelet of a node that is lost has none to give.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
@@ -194,7 +192,6 @@ impl Node<'_> {
         let params = LogParams {
             container: Some(container.to_owned()),
             tail_lines: Some(LOG_LINES),
-            limit_bytes: Some(LOG_BYTES),
             ..LogParams::default()
         };
         let object = Object::core("pods/log", pod).inside(&self.plan.namespace);
