@@ -263,7 +263,7 @@ fn readers_in_loops_keep_no_writer_waiting_longer_than_three_of_their_rounds() {
         // Measured just before each write: the machine may have other work, too.
         rounds += readers.time_of(READERS);
         let (started, reads) = (Instant::now(), readers.reads());
-        let call = HookCall::create(conf_dir.path(), container, "shared").lock_timeout("600");
+        let call = HookCall::create(conf_dir.path(), container, "shared").lock_timeout("60");
         call.run().must_succeed();
         writes += started.elapsed();
         most = most.max(readers.reads() - reads);
