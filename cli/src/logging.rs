@@ -4,6 +4,7 @@ use std::io::Write;
 
 use kcm_core::log_level;
 use kcm_core::notice::{self, Notice};
+use kcm_core::text;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct StandardError;
@@ -37,9 +38,12 @@ fn print(level: Level, text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// Bytes of a line, whatever was put into it: twice the longest path.
+const LINE: usize = 8 << 10;
+
 /// The text on one line: a name in it must not look like another line, nor move a cursor.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text::one_line(text, LINE)
 }
 
 /// Whether it is said by kcm itself, and not by a library.

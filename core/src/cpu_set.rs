@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::shorten;
+
 /// The highest CPU number that kcm accepts; Linux is built for at most 8,192 CPUs
 /// (`CONFIG_NR_CPUS`, arch/x86/Kconfig).
 pub const MAX_CPU: u32 = 8191;
@@ -35,6 +37,11 @@ pub enum ParseError {
     /// A number past [`MAX_CPU`].
     #[error("'{0}' goes past CPU {MAX_CPU}, the highest that Linux can have")]
     TooLarge(String),
+    /// Strides that name the same CPUs again and again.
+    #[error(
+        "its strides stand for more than {MAX_CPU} ranges by '{0}': write each CPU once, as in 0-3,8"
+    )]
+    TooMany(String),
 }
 
 impl CpuSet {
@@ -160,17 +167,92 @@ impl FromIterator<u32> for CpuSet {
 impl FromStr for CpuSet {
     type Err = ParseError;
 
+    /// In time linear in the text's length and in [`MAX_CPU`], whatever is repeated in it.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if text.trim().is_empty() {
             return Err(ParseError::Empty);
         }
-        let mut set = Self::new();
+        let mut ranges = Ranges::default();
         for part in text.split(',').map(str::trim) {
             let Stride { first, last, used, group } = Stride::parse(part)?;
-            let cpus = (first..=last).filter(|cpu| (cpu - first) % group < used);
-            cpus.for_each(|cpu| set.insert(cpu));
+            if used == group {
+                ranges.add(first, last);
+                continue;
+            }
+            for start in (first..=last).step_by(group as usize) {
+                // Strides that name each CPU once have no more.
+                if ranges.of_strides > MAX_CPU {
+                    return Err(ParseError::TooMany(shorten(part)));
+                }
+                ranges.of_strides += 1;
+                ranges.add(start, last.min(start + used - 1));
+            }
         }
-        Ok(set)
+        Ok(ranges.union())
+    }
+}
+
+/// A union in the making, to which a range is added in constant time.
+#[derive(Default)]
+struct Ranges {
+    /// The CPUs of each range's first and last word.
+    ends: Vec<u64>,
+    /// By how many ranges more than the word before a word is covered whole: at the word after a
+    /// range's first one more, at its last one less.
+    changes: Vec<i64>,
+    /// How many came of strides.
+    of_strides: u32,
+}
+
+impl Ranges {
+    /// Adds `first` to `last`, of which the latter is not less, and at most [`MAX_CPU`].
+    fn add(&mut self, first: u32, last: u32) {
+        work::did(1);
+        let [first, last] = [first, last].map(|cpu| cpu as usize);
+        let (from, to) = (first / WORD, last / WORD);
+        if self.ends.len() <= to {
+            self.ends.resize(to + 1, 0);
+        }
+        let (left, right) = (u64::MAX << (first % WORD), u64::MAX >> (WORD - 1 - last % WORD));
+        if from == to {
+            self.ends[from] |= left & right;
+            return;
+        }
+        self.ends[from] |= left;
+        self.ends[to] |= right;
+        if to - from > 1 {
+            if self.changes.len() <= to {
+                self.changes.resize(to + 1, 0);
+            }
+            self.changes[from + 1] += 1;
+            self.changes[to] -= 1;
+        }
+    }
+
+    fn union(self) -> CpuSet {
+        work::did(self.ends.len());
+        let mut words = self.ends;
+        let mut covering = 0;
+        for (word, change) in words.iter_mut().zip(self.changes) {
+            covering += change;
+            if covering > 0 {
+                *word = u64::MAX;
+            }
+        }
+        CpuSet { words }
+    }
+}
+
+/// Counts what parsing does, in tests.
+mod work {
+    #[cfg(test)]
+    std::thread_local! {
+        pub(super) static DONE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    pub(super) fn did(_steps: usize) {
+        #[cfg(test)]
+        DONE.with(|done| done.set(done.get() + _steps));
     }
 }
 
@@ -184,10 +266,10 @@ struct Stride {
 
 impl Stride {
     fn parse(part: &str) -> Result<Self, ParseError> {
-        let malformed = || ParseError::Malformed(part.to_owned());
+        let malformed = || ParseError::Malformed(shorten(part));
         let number = |text: &str| match text.parse::<u64>() {
             Ok(n) if n <= u64::from(MAX_CPU) && is_digits(text) => Ok(n as u32),
-            _ if is_digits(text) => Err(ParseError::TooLarge(part.to_owned())),
+            _ if is_digits(text) => Err(ParseError::TooLarge(shorten(part))),
             _ => Err(malformed()),
         };
         let (range, stride) = match part.split_once(':') {
@@ -208,7 +290,7 @@ impl Stride {
             None => (1, 1),
         };
         if last < first {
-            return Err(ParseError::Backwards(part.to_owned()));
+            return Err(ParseError::Backwards(shorten(part)));
         }
         if group == 0 || used == 0 || used > group {
             return Err(malformed());
@@ -313,7 +395,80 @@ mod tests {
         assert_eq!(set("8-9").to_bytes(), [0, 3, 0, 0, 0, 0, 0, 0]);
     }
 
+    /// What parsing a text costs, in steps; a range is one, and so is a word of the result.
+    fn work(text: &str) -> usize {
+        work::DONE.set(0);
+        let _ = text.parse::<CpuSet>();
+        work::DONE.get()
+    }
+
+    #[test]
+    fn whatever_is_repeated_costs_no_more_than_the_bytes_it_is_written_in() {
+        let varied = (0..9_000u32).map(|i| format!("{}-8191:1/{}", i % 64, 2 + i % 4_000));
+        let varied: Vec<String> = varied.collect();
+        for text in [
+            vec!["0-8191"; 20_000].join(","),
+            vec!["1-8190"; 20_000].join(","),
+            vec!["0-8191:1/2"; 20_000].join(","),
+            vec!["0-8191:4095/4096"; 20_000].join(","),
+            vec!["0-8191:1/1"; 20_000].join(","),
+            vec!["8191"; 20_000].join(","),
+            varied.join(","),
+        ] {
+            let (steps, most) = (work(&text), text.len() + MAX_CPU as usize + 1);
+            assert!(steps <= most, "{}…: {steps} steps, {} bytes", &text[..20], text.len());
+        }
+        assert_eq!(set(&["0-8191"; 20_000].join(",")), set("0-8191"));
+    }
+
+    #[test]
+    fn every_cpu_may_be_named_once_by_strides_and_not_over_and_over() {
+        assert_eq!(set("0-8191:1/2,1-8191:1/2"), set("0-8191"));
+        let text = "0-8191:1/2,0-8191:1/2,0-8191:1/2";
+        let error = text.parse::<CpuSet>().unwrap_err();
+        assert_eq!(error, ParseError::TooMany("0-8191:1/2".into()));
+        let long = format!("0,{}", "x".repeat(60_000)).parse::<CpuSet>().unwrap_err();
+        assert!(long.to_string().len() < 200 && long.to_string().contains("xxx…"), "{long}");
+    }
+
+    /// The same, one CPU after the other.
+    fn slowly(text: &str) -> Result<CpuSet, ParseError> {
+        let parts = text.split(',').map(|part| Stride::parse(part.trim()));
+        let mut cpus = CpuSet::new();
+        for part in parts {
+            let Stride { first, last, used, group } = part?;
+            (first..=last).filter(|n| (n - first) % group < used).for_each(|n| cpus.insert(n));
+        }
+        Ok(cpus)
+    }
+
     proptest! {
+        #[test]
+        fn ranges_and_strides_in_any_number_are_what_they_are_one_cpu_after_the_other(
+            parts in proptest::collection::vec(
+                (0..=MAX_CPU, 0..700u32, 1..300u32, 0..300u32, any::<bool>()), 1..24,
+            ),
+        ) {
+            let text = |&(first, length, used, unused, is_stride): &(u32, u32, u32, u32, bool)| {
+                let last = (first + length).min(MAX_CPU);
+                match is_stride {
+                    true => format!("{first}-{last}:{used}/{}", used + unused),
+                    false => format!("{first}-{last}"),
+                }
+            };
+            let text = parts.iter().map(text).collect::<Vec<_>>().join(",");
+            match text.parse::<CpuSet>() {
+                Err(ParseError::TooMany(_)) => prop_assert!(work(&text) > MAX_CPU as usize),
+                parsed => prop_assert_eq!(parsed, slowly(&text)),
+            }
+        }
+
+        #[test]
+        fn any_text_is_what_it_is_one_cpu_after_the_other(text in "[-0-9,:/ ]{1,40}") {
+            prop_assume!(!text.trim().is_empty());
+            prop_assert_eq!(text.parse::<CpuSet>(), slowly(&text));
+        }
+
         #[test]
         fn printing_and_parsing_are_inverse(cpus in proptest::collection::btree_set(0..=MAX_CPU, 1..64)) {
             let set: CpuSet = cpus.iter().copied().collect();

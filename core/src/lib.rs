@@ -14,6 +14,7 @@ pub mod pool;
 pub mod request;
 pub mod state;
 pub mod task;
+pub mod text;
 pub mod topology;
 pub mod usage;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::cpu_set::{self, CpuSet};
+pub(crate) use crate::text::shorten;
 
 /// The longest pool name: with `kcm.intel.com/` and `-cores` around it, it is still a Kubernetes
 /// resource name (63 characters after the slash).
@@ -54,14 +55,6 @@ impl AsRef<str> for PoolName {
 /// Whether a text is made of the characters that names in the configuration directory may have.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
-}
-
-/// The first 80 characters of a user's text, for an error message.
-pub(crate) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// The longest name that a folder can have (pathconf(3), `NAME_MAX`).

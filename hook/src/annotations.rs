@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use anyhow::Context;
 use kcm_core::allocation::Details;
 use kcm_core::pool::{NONE, PoolName};
+use kcm_core::text::shorten;
 
 use crate::oci::Annotations;
 
@@ -96,14 +97,18 @@ pub(crate) fn wish(annotations: &Annotations, container: Option<&str>) -> anyhow
     if value == NONE {
         return Ok(Wish::None);
     }
-    let pool = value.parse().with_context(|| format!("annotation {key} is {value:?}"))?;
+    let pool = value.parse().with_context(|| is(&key, value))?;
     let cores = match entry(CORES) {
         None => NonZeroUsize::MIN,
-        Some((value, key)) => parse_cores(value).with_context(|| {
-            format!("annotation {key} is {value:?}; give a number of cores, 1 or more")
-        })?,
+        Some((value, key)) => parse_cores(value)
+            .with_context(|| format!("{}; give a number of cores, 1 or more", is(&key, value)))?,
     };
     Ok(Wish::Pool { pool, cores, key })
+}
+
+/// An annotation in a message, however long its key and value are.
+fn is(key: &str, value: &str) -> String {
+    format!("annotation {} is {:?}", shorten(key), shorten(value))
 }
 
 fn parse_cores(value: &str) -> anyhow::Result<NonZeroUsize> {

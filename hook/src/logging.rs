@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use kcm_core::log_level;
 use kcm_core::notice::{self, Notice};
+use kcm_core::text;
 use log::{Level, Log, Metadata, Record};
 use syslog::{LogFormat, Logger, LoggerBackend, Severity};
 
@@ -53,9 +54,12 @@ fn print(line: &str) {
     let _ = std::io::stderr().write_all(format!("kcm-hook: {line}\n").as_bytes());
 }
 
-/// The text on one line: a name in it must not look like another line of the log.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// Bytes of a line, whatever was put into it: a daemon takes 1,024 with priority and tag (RFC 3164,
+/// 4.1), and an event of Kubernetes as many.
+const LINE: usize = 960;
+
+fn one_line(text: &str) -> String {
+    text::one_line(text, LINE)
 }
 
 impl Log for Syslog {

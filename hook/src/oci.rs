@@ -2,13 +2,14 @@
 //! `config.json`, each in a tolerant partial view, since newer runtimes add fields and values.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
 use kcm_core::allocation::Owner;
-use kcm_core::host;
+use kcm_core::host::regular;
 use serde::Deserialize;
 
 const STATE_LIMIT: u64 = 1 << 20;
@@ -128,14 +129,18 @@ impl State {
         }
     }
 
-    /// The bundle's configuration; none where no bundle is named or it cannot be read.
+    /// The bundle's configuration; none where no bundle is named, or none is to be seen from here.
     pub(crate) fn bundle(&self) -> anyhow::Result<Option<Bundle>> {
         let Some(bundle) = self.bundle.as_deref().filter(|path| !path.is_empty()) else {
             return Ok(None);
         };
         let path = Path::new(bundle).join("config.json");
-        let Ok(Some(text)) = host::read_limited(&path, BUNDLE_LIMIT) else {
-            return Ok(None);
+        let text = match regular::read_text(&path, BUNDLE_LIMIT) {
+            Ok(text) => text,
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory | PermissionDenied) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
         let parsed = serde_json::from_str(&text);
         parsed.map(Some).with_context(|| format!("{} is not an OCI configuration", path.display()))

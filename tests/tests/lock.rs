@@ -5,12 +5,18 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::crash::Moment;
 use kcm_tests::hook::HookCall;
+use kcm_tests::kcm::kcm;
+use kcm_tests::machine::skip;
+use kcm_tests::programs::program;
 use kcm_tests::scenario::Scenario;
 use kcm_tests::stand_in::StandIn;
 use kcm_tests::strace::Trace;
@@ -29,9 +35,9 @@ fn lock(path: &Path) -> Flock<File> {
 
 /// Waits until something is so.
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within 10 s");
+        assert!(Instant::now() < deadline, "{what}: not within 60 s");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -192,4 +198,126 @@ fn a_hook_that_is_killed_leaves_no_lock_behind() {
     let call = HookCall::create(conf_dir.path(), &container, "p").lock_timeout("0.5");
     assert!(Trace::of(&call, &["renameat:signal=SIGKILL:when=1"]).ran.was_killed());
     call.run().must_succeed();
+}
+
+/// `kcm describe` in loops, until dropped.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    fn start(count: usize, conf_dir: &Path) -> Self {
+        let (stop, reads) = (Arc::default(), Arc::default());
+        let threads = (0..count).map(|_| {
+            let (stop, reads) =
+                (Arc::<AtomicBool>::clone(&stop), Arc::<AtomicUsize>::clone(&reads));
+            let conf_dir = conf_dir.to_owned();
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut read = kcm();
+                    read.arg("describe").arg("--conf-dir").arg(&conf_dir);
+                    assert!(read.stdout(Stdio::null()).status().unwrap().success());
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let threads = threads.collect();
+        Self { stop, reads, threads }
+    }
+
+    /// How many reads are done.
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// How long so many more reads take them.
+    fn time_of(&self, reads: usize) -> Duration {
+        let (started, before) = (Instant::now(), self.reads());
+        until("so many reads are done", || self.reads() >= before + reads);
+        started.elapsed()
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn readers_in_loops_keep_no_writer_waiting_longer_than_three_of_their_rounds() {
+    const READERS: usize = 32;
+    let lists: Vec<String> = (0..512).map(|n| n.to_string()).collect();
+    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
+    let conf_dir = ConfDir::new(&[("p", true, &lists[1..]), ("shared", false, &lists[..1])]);
+    let containers: Vec<StandIn> = (0..8).map(|n| StandIn::new(&format!("writer-{n}"))).collect();
+    let readers = Readers::start(READERS, conf_dir.path());
+    readers.time_of(READERS);
+    let (mut rounds, mut writes, mut most) = (Duration::ZERO, Duration::ZERO, 0);
+    for container in &containers {
+        // Measured just before each write: the machine may have other work, too.
+        rounds += readers.time_of(READERS);
+        let (started, reads) = (Instant::now(), readers.reads());
+        let call = HookCall::create(conf_dir.path(), container, "shared").lock_timeout("60");
+        call.run().must_succeed();
+        writes += started.elapsed();
+        most = most.max(readers.reads() - reads);
+    }
+    let count = containers.len();
+    println!("{count} rounds of {READERS} readers: {rounds:?}; {count} writes: {writes:?}");
+    println!("at most {most} reads were done while one writer waited and wrote");
+    assert!(writes <= 3 * rounds && most <= 3 * READERS, "{writes:?}, {rounds:?}, {most}");
+}
+
+#[test]
+fn a_writer_that_is_stopped_while_it_waits_stops_nobody() {
+    let conf_dir = ConfDir::new(&[("p", true, &["0", "1"])]);
+    let held = lock(&lock_path(&conf_dir));
+    let container = StandIn::new("waits");
+    let mut stopped = HookCall::create(conf_dir.path(), &container, "p").start();
+    stopped.give_input();
+    until("the hook waits", || has_lock(&lock_path(&conf_dir), stopped.pid(), true));
+    kill(Pid::from_raw(stopped.pid()), Signal::SIGSTOP).unwrap();
+    let stat = format!("/proc/{}/stat", stopped.pid());
+    until("the hook is stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
+    drop(held);
+    let other = StandIn::new("comes-later");
+    HookCall::create(conf_dir.path(), &other, "p").lock_timeout("1").run().must_succeed();
+    let mut read = kcm();
+    read.arg("describe").arg("--conf-dir").arg(conf_dir.path()).env("KCM_LOCK_TIMEOUT", "1");
+    assert!(read.stdout(Stdio::null()).status().unwrap().success());
+    kill(Pid::from_raw(stopped.pid()), Signal::SIGCONT).unwrap();
+    stopped.finish().must_succeed();
+}
+
+#[test]
+fn the_holder_is_named_where_the_kernel_numbers_the_file_otherwise_than_stat_tells() {
+    let conf_dir = ConfDir::new(&[("p", true, &["0"])]);
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["disk", "mount"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let script = "set -e; cd \"$FOLDER\"; mount -t tmpfs none disk; mkdir disk/upper disk/work
+        mount -t overlay none -o lowerdir=\"$CONF\",upperdir=disk/upper,workdir=disk/work mount
+        flock --exclusive --no-fork mount/lock sleep 600 & holder=$!
+        until grep -q \"FLOCK .* $holder \" /proc/locks; do :; done
+        \"$KCM\" describe --conf-dir=mount || true; kill $holder; echo \"HOLDER $holder\" >&2";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation=private", "sh", "-c", script]);
+    command
+        .env("FOLDER", folder.path())
+        .env("CONF", conf_dir.path())
+        .env("KCM_LOCK_TIMEOUT", "0.5");
+    let output = command.env("KCM", program("kcm")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    if said.contains("unknown filesystem type") {
+        return skip("this kernel has no overlayfs");
+    }
+    let (_, holder) = said.trim().rsplit_once("HOLDER ").unwrap_or_else(|| panic!("{said}"));
+    assert!(said.contains(&format!("process {holder} holds it")), "{said}");
 }

@@ -1,17 +1,20 @@
 //! The way to the API server: from within a pod by its service account, else by a kubeconfig.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use kcm_core::host::{names, stop};
+use kcm_core::host::{names, regular, stop};
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
+
+use super::limits::Limits;
 
 /// Where a pod has its service account.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -51,7 +54,7 @@ impl Cluster {
             .map_err(|e| anyhow!("cannot talk to {url}: {}", super::error::chain_of(&e)))?;
         // A request that is tried again goes the same way; kube's service is for one caller only.
         let (queue, retry) = (BufferLayer::new(QUEUE), RetryLayer::new(policy));
-        let client = builder.with_layer(&queue).with_layer(&retry).build();
+        let client = builder.with_layer(&Limits).with_layer(&queue).with_layer(&retry).build();
         Ok(Self { client })
     }
 }
@@ -64,6 +67,7 @@ async fn config() -> anyhow::Result<Config> {
             format!("{TOKEN} is there, but this is no pod that can talk to its API server")
         });
     }
+    plain_kubeconfigs()?;
     match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
         Ok(config) => Ok(config),
         Err(error) => bail!(
@@ -72,6 +76,32 @@ async fn config() -> anyhow::Result<Config> {
             super::error::chain(&error)
         ),
     }
+}
+
+/// Bytes of a kubeconfig: of one with hundreds of clusters, and their certificates.
+const LARGEST_KUBECONFIG: u64 = 4 << 20;
+
+/// Makes sure that what the libraries will read are plain files of some size. Whoever could put
+/// another in its place afterwards can have any program run by a kubeconfig (`exec`) anyway.
+fn plain_kubeconfigs() -> anyhow::Result<()> {
+    let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
+    let usual = || std::env::home_dir().map(|home| home.join(".kube/config"));
+    let paths = match named {
+        Some(paths) => {
+            std::env::split_paths(&paths).filter(|p| !p.as_os_str().is_empty()).collect()
+        }
+        None => Vec::from_iter(usual()),
+    };
+    for path in paths {
+        match regular::read(&path, LARGEST_KUBECONFIG) {
+            // That one is missing is for the libraries to say.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            result => drop(result.with_context(|| {
+                format!("cannot read the kubeconfig {}; set KUBECONFIG to another", path.display())
+            })?),
+        }
+    }
+    Ok(())
 }
 
 /// Does something with the cluster, to its end, or until this process is asked to end.

@@ -5,9 +5,14 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use kcm_core::text::one_line;
 use kube_core::Status;
 
+use super::limits::TooLong;
 use super::{FIELD_MANAGER, GROUP, Object, Verb};
+
+/// Bytes of what the server says.
+const LONGEST_MESSAGE: usize = 2 << 10;
 
 /// A call that failed for good.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ impl Cause {
             }
             Self::Failed(error) => {
                 matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_))
+                    && !is_of_too_long(error)
             }
             Self::TimedOut(_) => true,
         }
@@ -62,6 +68,11 @@ impl From<kube::Error> for Cause {
             other => Self::Failed(other),
         }
     }
+}
+
+/// Whether what answered was cut.
+fn is_of_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TooLong>() || error.source().is_some_and(is_of_too_long)
 }
 
 fn breaks_schema(status: &Status) -> bool {
@@ -90,6 +101,9 @@ impl CallError {
         let Cause::Refused(status) = &self.cause else {
             return match self.verb {
                 Verb::Watch => String::new(),
+                _ if matches!(&self.cause, Cause::Failed(error) if is_of_too_long(error)) => {
+                    "; is it the API server that answers there?".to_owned()
+                }
                 _ => "; is the API server up, and can it be reached from here?".to_owned(),
             };
         };
@@ -129,7 +143,7 @@ impl fmt::Display for CallError {
         write!(f, "cannot {verb} {object}: ")?;
         match &self.cause {
             Cause::Refused(status) => {
-                let text = status.message.replace('\n', " ");
+                let text = one_line(&status.message.replace('\n', " "), LONGEST_MESSAGE);
                 write!(f, "HTTP status {}: {text}", status.code)?;
             }
             Cause::Failed(error) => f.write_str(&chain_of(error))?,

@@ -6,6 +6,7 @@ mod call;
 mod connect;
 pub(crate) mod crds;
 pub(crate) mod error;
+mod limits;
 mod object;
 pub(crate) mod prepare;
 pub(crate) mod publish;

@@ -23,6 +23,10 @@ use super::labels::{OfLists, OfPool, OfRepair, OfRound};
 /// Upper bounds of the buckets of a round's duration, in seconds.
 const DURATIONS: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
+/// Pools that have series, eleven each: a node has a few, and whoever may write the directory could
+/// make thousands.
+const MOST_POOLS: usize = 128;
+
 /// No labels: for what may be absent.
 type Alone = [(&'static str, &'static str); 0];
 
@@ -43,6 +47,7 @@ pub(super) struct Families {
     rounds: Family<OfRound, Counter>,
     last_success: Family<Alone, Seconds>,
     duration: Histogram,
+    not_shown: Gauge,
     /// The pools that have series.
     pools: BTreeSet<PoolName>,
 }
@@ -95,6 +100,11 @@ impl Families {
                 "When the last round ended that succeeded, in seconds since 1970",
             ),
             duration,
+            not_shown: add(
+                registry,
+                "pools_not_shown",
+                "Pools that are in no other metric, because there are too many",
+            ),
             pools: BTreeSet::new(),
             registry: std::mem::take(registry),
         };
@@ -129,15 +139,17 @@ impl Families {
                     drop(self.repairs.get_or_create(&OfRepair::that(&pool.pool, worked)));
                 }
             }
-            for pool in found.mismatched.iter().map(OfPool::new) {
+            let is_shown = |pool: &&PoolName| self.pools.contains(*pool);
+            for pool in found.mismatched.iter().filter(is_shown).map(OfPool::new) {
                 self.mismatched.get_or_create(&pool).inc();
                 self.mismatched_ever.get_or_create(&pool).inc();
             }
-            for pool in found.reclaimed.iter().map(OfPool::new) {
+            for pool in found.reclaimed.iter().filter(is_shown).map(OfPool::new) {
                 self.reclaimed.get_or_create(&pool).inc();
             }
         }
-        for (pool, worked) in &findings.repairs {
+        for (pool, worked) in findings.repairs.iter().filter(|(pool, _)| self.pools.contains(pool))
+        {
             self.repairs.get_or_create(&OfRepair::that(pool.as_ref(), *worked)).inc();
         }
     }
@@ -147,7 +159,12 @@ impl Families {
         self.cpus.clear();
         self.tasks.clear();
         self.allocation_age.clear();
+        let shown = self.choose(usage);
+        self.not_shown.set(number(usage.len() - shown.len()));
         for Usage { pool, exclusive, free, held, tasks, oldest } in usage {
+            if !shown.contains(pool) {
+                continue;
+            }
             for (state, sum) in [("free", free), ("held", held)] {
                 let of = OfLists { pool: pool.to_string(), exclusive: *exclusive, state };
                 self.cpu_lists.get_or_create(&of).set(number(sum.lists));
@@ -160,8 +177,7 @@ impl Families {
                 self.allocation_age.get_or_create(&OfPool::new(pool)).set(age.as_secs_f64());
             }
         }
-        let now: BTreeSet<PoolName> = usage.iter().map(|usage| usage.pool.clone()).collect();
-        for gone in self.pools.difference(&now).map(OfPool::new) {
+        for gone in self.pools.difference(&shown).map(OfPool::new) {
             self.reclaimed.remove(&gone);
             self.mismatched.remove(&gone);
             self.mismatched_ever.remove(&gone);
@@ -169,7 +185,14 @@ impl Families {
                 self.repairs.remove(&OfRepair::that(&gone.pool, worked));
             }
         }
-        self.pools = now;
+        self.pools = shown;
+    }
+
+    /// The pools to tell of: where there are too many, those that have been told of before.
+    fn choose(&self, usage: &[Usage]) -> BTreeSet<PoolName> {
+        let mut pools: Vec<&PoolName> = usage.iter().map(|usage| &usage.pool).collect();
+        pools.sort_by_key(|&pool| (!self.pools.contains(pool), pool));
+        pools.into_iter().take(MOST_POOLS).cloned().collect()
     }
 
     /// All of them in Prometheus' text format.

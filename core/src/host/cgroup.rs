@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::procfs::Procfs;
-use super::{Error, list, read};
+use super::{Error, list, read, read_pids, regular};
 use crate::cpu_set::CpuSet;
 use crate::task::Pid;
 
@@ -214,7 +214,7 @@ impl Cgroup {
 
     /// The processes in this cgroup and in all below it; none where it is gone.
     pub fn processes(&self) -> Result<Vec<Pid>, Error> {
-        let text = match read(&self.file("cgroup.procs")) {
+        let text = match read_pids(&self.file("cgroup.procs")) {
             // A threaded one (cgroup v2), whose processes are told by the domain above it.
             Err(_) if self.is_threaded() => String::new(),
             text => match text? {
@@ -322,7 +322,7 @@ impl Cgroup {
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     use std::io::Write;
     let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+    let mut file = regular::open_to_write(path).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(|e| {
         let error = Error::io("write", path, &e);
         Error { cause: format!("{} (writing {text:?})", error.cause), ..error }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, regular};
 
 /// A file as it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,19 +133,17 @@ impl Change {
     }
 }
 
+/// Bytes of a file that is changed or installed: the largest is a program of ours.
+const LIMIT: u64 = 64 << 20;
+
 fn read_old(path: &Path) -> io::Result<Option<Old>> {
-    let mut file = match File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no plain file"));
-    }
-    let mut content = Vec::new();
-    io::Read::read_to_end(&mut file, &mut content)?;
-    Ok(Some(Old { content, metadata }))
+    Ok(Some(Old { content: regular::read_open(file, LIMIT)?, metadata }))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

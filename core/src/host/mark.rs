@@ -100,8 +100,11 @@ fn read_file(cgroup: &Cgroup) -> Result<Option<Mark>, Error> {
         return Ok(None);
     }
     let Some(file) = file(cgroup)? else { return Ok(None) };
-    let text = super::read_limited(&file, LONGEST as u64)?;
-    Ok(text.as_deref().and_then(Mark::parse))
+    match super::regular::read_text(&file, LONGEST as u64) {
+        Ok(text) => Ok(Mark::parse(&text)),
+        Err(e) if super::is_gone(&e) => Ok(None),
+        Err(e) => Err(Error::io("read", &file, &e)),
+    }
 }
 
 #[cfg(test)]

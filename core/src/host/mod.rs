@@ -11,6 +11,7 @@ pub mod mark;
 pub mod names;
 pub mod neighbours;
 pub mod procfs;
+pub mod regular;
 pub mod scope;
 pub mod stop;
 mod sys;
@@ -38,9 +39,26 @@ impl Error {
     }
 }
 
+/// Bytes of a file of the kernel's. The longest that is read here is the `status` of a process in
+/// 65,536 groups (`NGROUPS_MAX`): 720 KB. A cgroup's path has 4,096 at the most, a list or mask of
+/// 8,192 CPUs 40 KB.
+const LIMIT: u64 = 1 << 20;
+
+/// Bytes of a list of PIDs: 4,194,304 (`PID_MAX_LIMIT`, include/linux/threads.h) on a line of 8 each.
+const LIMIT_OF_PIDS: u64 = 1 << 25;
+
 /// Reads a whole file of the kernel's; none where there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
-    match read_to_end(path) {
+    read_up_to(path, LIMIT)
+}
+
+/// Reads a list of PIDs of the kernel's; none where there is none.
+pub(crate) fn read_pids(path: &Path) -> Result<Option<String>, Error> {
+    read_up_to(path, LIMIT_OF_PIDS)
+}
+
+fn read_up_to(path: &Path, limit: u64) -> Result<Option<String>, Error> {
+    match regular::read_text(path, limit) {
         Ok(text) => Ok(Some(text)),
         Err(e) if is_gone(&e) => Ok(None),
         Err(e) => Err(Error::io("read", path, &e)),
@@ -60,33 +78,6 @@ pub(crate) fn list(path: &Path) -> Result<Vec<std::fs::DirEntry>, Error> {
 /// `ESRCH`, a cgroup that is removed (kernfs) `ENODEV`.
 fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV))
-}
-
-/// With room for a page at once: the kernel gives no size for its files, so that the standard
-/// library would begin with 32 bytes, and ask for the size first.
-fn read_to_end(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut bytes = Vec::with_capacity(4096);
-    std::fs::File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(std::io::Error::other)
-}
-
-/// Reads a plain file of at most `limit` bytes; none where there is none. Unlike the kernel's own,
-/// it may be anybody's: a larger one is an error.
-pub fn read_limited(path: &Path, limit: u64) -> Result<Option<String>, Error> {
-    use std::io::Read;
-    let failed = |e: &std::io::Error| Error::io("read", path, e);
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed(&e)),
-    };
-    let mut text = String::new();
-    file.take(limit + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
-    if text.len() as u64 > limit {
-        return Err(Error::malformed(path, format!("it is larger than {limit} bytes")));
-    }
-    Ok(Some(text))
 }
 
 /// Reads a file that must be there.

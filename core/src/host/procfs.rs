@@ -1,13 +1,14 @@
 //! The host's processes, from a procfs.
 
 use std::collections::HashSet;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::{Error, list, read, read_existing};
+use super::{Error, list, read, read_existing, read_pids};
 use crate::cpu_set::CpuSet;
 use crate::task::{Pid, Process};
 
@@ -208,7 +209,7 @@ impl Procfs {
     pub fn children(&self, pid: Pid) -> Vec<Pid> {
         let threads = self.threads(pid).unwrap_or_default().into_iter();
         let files = threads.map(|thread| self.path(pid, &format!("task/{thread}/children")));
-        let texts: Vec<String> = files.filter_map(|file| read(&file).ok().flatten()).collect();
+        let texts: Vec<String> = files.filter_map(|file| read_pids(&file).ok().flatten()).collect();
         texts
             .iter()
             .flat_map(|text| text.split_whitespace())
@@ -269,9 +270,17 @@ impl Procfs {
     }
 }
 
+/// Bytes of `/proc/locks`: 60 and more a lock, of which everybody can have many.
+const LIMIT_OF_LOCKS: u64 = 1 << 23;
+
 /// `/proc/locks`, as far as it can be read.
 pub(crate) fn locks() -> Option<String> {
-    read(Path::new("/proc/locks")).ok().flatten()
+    super::read_up_to(Path::new("/proc/locks"), LIMIT_OF_LOCKS).ok().flatten()
+}
+
+/// What the kernel says of an open file of this process, and of the locks that it has.
+pub(crate) fn own_locks(file: &std::fs::File) -> Option<String> {
+    read(Path::new(&format!("/proc/self/fdinfo/{}", file.as_raw_fd()))).ok().flatten()
 }
 
 /// A program's name may hold anything, so the fields are counted after the last `)`.

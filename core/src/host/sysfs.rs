@@ -13,6 +13,7 @@
 //! reaches. core_id and physical_package_id are not read: a core_id is unique in its package (or
 //! die) only, and the masks tell all that they could.
 
+use super::{LIMIT, regular};
 use crate::CpuSet;
 use crate::cpu_set::MAX_CPU;
 use crate::topology::{Siblings, Topology};
@@ -126,7 +127,7 @@ fn missing(path: &Path) -> Error {
 fn cpus_in(folder: &Path, names: &[&str]) -> Result<Option<CpuSet>, Error> {
     for name in names {
         let path = folder.join(name);
-        let text = match fs::read_to_string(&path) {
+        let text = match regular::read_text(&path, LIMIT) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(unreadable(&path, e)),

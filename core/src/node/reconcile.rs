@@ -209,10 +209,6 @@ impl Node {
             changes.extend(slots.into_iter().map(|slot| Change::Index(slot, owner.clone())));
         }
         state.apply(&changes)?;
-        let of_owner = |name: &String| name.starts_with(&format!("{owner}.bad"));
-        for name in state.aside()?.iter().filter(|name| of_owner(name)) {
-            state.remove_aside(name)?;
-        }
         Ok(())
     }
 
@@ -291,17 +287,24 @@ fn two_holders(slot: &Slot, tasks: &[&Task]) -> String {
     )
 }
 
-/// Records that were set aside, and could not be written anew.
+/// Records that were set aside, and could not be written anew; what is left of the others is
+/// removed.
 fn still_aside(state: &Update) -> Result<Vec<String>, Error> {
     let folder = state.allocations_path();
-    let said = state.aside()?.into_iter().map(|name| {
-        format!(
+    let mut said = Vec::new();
+    for name in state.aside()? {
+        let owner = name.split(".bad").next().and_then(|owner| owner.parse().ok());
+        let is_there = |owner: Owner| matches!(state.record(&owner), Ok(Some(_)));
+        if owner.is_some_and(is_there) && state.remove_aside(&name).is_ok() {
+            continue;
+        }
+        said.push(format!(
             "{}: a record that could not be read, set aside; whoever holds lists by it can be neither \
              named nor repaired: restart that container, or end it, and then remove the file",
             folder.join(name).display()
-        )
-    });
-    Ok(said.collect())
+        ));
+    }
+    Ok(said)
 }
 
 /// The live tasks with what is known of each.

@@ -2,6 +2,7 @@
 //! limited time.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,11 @@ use fs2::FileExt;
 use super::contents::POOLS;
 use super::dir::{Dir, identity_of};
 use super::error::Error;
+use super::turnstile;
 use crate::host::alarm::Alarm;
-use crate::host::stop;
+use crate::host::{procfs, stop};
 use crate::task::Pid;
+use crate::text::one_line;
 
 /// The lock file's name.
 pub(crate) const LOCK: &str = "lock";
@@ -131,55 +134,78 @@ fn wait(
     path: &Path,
     limit: LockTimeout,
 ) -> Result<(), Error> {
-    loop {
-        let result = match mode {
-            Mode::Create | Mode::Exclusive => file.lock_exclusive(),
-            Mode::Shared => FileExt::lock_shared(file),
-        };
-        match result {
+    let patiently = |attempt: &dyn Fn() -> io::Result<()>| loop {
+        match attempt() {
             Ok(()) => return Ok(()),
             // The alarm's signal, or one that asks us to end.
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
                 if stop::is_asked() {
                     return Err(Error::Stopped { path: path.to_owned() });
                 }
                 if Instant::now() >= deadline {
-                    let holder = holder(file);
-                    return Err(Error::LockTimeout {
-                        path: path.to_owned(),
-                        limit: limit.0,
-                        holder,
-                    });
+                    let (path, holder) = (path.to_owned(), holder(file));
+                    return Err(Error::LockTimeout { path, limit: limit.0, holder });
                 }
             }
             Err(cause) => return Err(Error::Io { action: "lock", path: path.to_owned(), cause }),
         }
+    };
+    // Whoever was stopped there must not stop the others: the turnstile is a courtesy.
+    let courtesy = deadline.checked_sub(limit.0 / 2).unwrap_or(deadline);
+    let politely = |attempt: &dyn Fn() -> io::Result<()>| {
+        patiently(&|| match attempt() {
+            Err(_) if Instant::now() >= courtesy && !stop::is_asked() => Ok(()),
+            result => result,
+        })
+    };
+    match mode {
+        Mode::Create | Mode::Exclusive => {
+            politely(&|| turnstile::close(file))?;
+            patiently(&|| file.lock_exclusive())?;
+            turnstile::open(file);
+        }
+        Mode::Shared => {
+            politely(&|| turnstile::pass(file))?;
+            patiently(&|| FileExt::lock_shared(file))?;
+        }
     }
+    Ok(())
 }
 
 fn held_too_long(path: &Path, limit: LockTimeout) -> String {
-    format!(
+    let line = format!(
         "kcm: held {} for longer than {:?} and ended itself; the configuration directory is as \
-         before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow\n",
+         before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow",
         path.display(),
         limit.0
-    )
+    );
+    one_line(&line, 1000) + "\n"
 }
 
 /// The process that holds a lock on this file, where `/proc/locks` tells.
 fn holder(file: &File) -> Option<Pid> {
-    let (device, inode) = identity_of(file).ok()?;
-    parse_holder(&crate::host::procfs::locks()?, device, inode)
+    let named = turnstile::while_named(file, || name_in_locks(&procfs::own_locks(file)?));
+    let name = named.or_else(|| {
+        let (device, inode) = identity_of(file).ok()?;
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        Some(format!("{major:02x}:{minor:02x}:{inode}"))
+    })?;
+    parse_holder(&procfs::locks()?, &name)
+}
+
+/// How the kernel names the file of the locks that an open file has (proc_pid_fdinfo(5)). Only it
+/// knows: with overlayfs and btrfs the numbers are others than stat(2) gives.
+fn name_in_locks(fdinfo: &str) -> Option<String> {
+    let lock = fdinfo.lines().find_map(|line| line.strip_prefix("lock:"))?;
+    lock.split_whitespace().nth(5).map(str::to_owned)
 }
 
 /// proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:02:1048 0 EOF`; `->` marks those that wait.
-fn parse_holder(locks: &str, device: u64, inode: u64) -> Option<Pid> {
-    let (major, minor) = (libc::major(device), libc::minor(device));
-    let id = format!("{major:02x}:{minor:02x}:{inode}");
+fn parse_holder(locks: &str, name: &str) -> Option<Pid> {
     locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            [_, "FLOCK", _, _, pid, file, ..] if file == id => pid.parse().ok(),
+            [_, "FLOCK", _, _, pid, file, ..] if file == name => pid.parse().ok(),
             _ => None,
         }
     })
@@ -203,8 +229,11 @@ mod tests {
         let locks = "1: POSIX  ADVISORY  WRITE 5 08:02:77 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 708 08:02:77 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 709 08:02:77 0 EOF\n";
-        let device = libc::makedev(8, 2);
-        assert_eq!(parse_holder(locks, device, 77).map(Pid::as_raw), Some(708));
-        assert_eq!(parse_holder(locks, device, 78), None);
+        assert_eq!(parse_holder(locks, "08:02:77").map(Pid::as_raw), Some(708));
+        assert_eq!(parse_holder(locks, "08:02:78"), None);
+        let fdinfo = "pos:\t0\nflags:\t0100002\nmnt_id:\t24\nino:\t9\n\
+                      lock:\t1: OFDLCK ADVISORY  READ  -1 00:2b:77 1 1\n";
+        assert_eq!(name_in_locks(fdinfo).as_deref(), Some("00:2b:77"));
+        assert_eq!(name_in_locks("pos:\t0\n"), None);
     }
 }

@@ -24,6 +24,7 @@ mod dir;
 mod error;
 mod hold;
 mod lock;
+mod turnstile;
 mod update;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 
 mod advertise;
 mod conflicts;
+mod endless;
 mod failures;
 mod interval;
 mod node;

@@ -47,6 +47,7 @@ fn names_and_types_are_those_of_the_documentation() {
             "kcm_last_successful_round_timestamp_seconds gauge",
             "kcm_mismatched_cpu_masks gauge",
             "kcm_mismatched_cpu_masks_total counter",
+            "kcm_pools_not_shown gauge",
             "kcm_reclaimed_cpu_lists_total counter",
             "kcm_repairs_total counter",
             "kcm_round_duration_seconds histogram",

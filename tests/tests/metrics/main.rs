@@ -12,5 +12,6 @@ mod health;
 #[allow(dead_code)] // reconcile's own tests use all of it
 mod holders;
 mod http;
+mod many;
 mod pools;
 mod usage;

@@ -18,6 +18,9 @@ pub(crate) enum Selection {
 /// How many nodes to ask for at once.
 const PAGE: u32 = 500;
 
+/// Four times what Kubernetes supports in a cluster.
+const MOST: usize = 20_000;
+
 /// The names of the nodes to prepare, each once; says which are left out.
 pub(super) async fn choose(
     cluster: &Cluster,
@@ -36,12 +39,23 @@ async fn all(cluster: &Cluster) -> anyhow::Result<Vec<Node>> {
     let mut nodes = Vec::new();
     loop {
         let page = call(Verb::List, &Object::all("nodes"), || api.list(&params)).await?;
-        nodes.extend(page.items);
+        nodes.extend(page.items.into_iter().map(what_is_judged));
+        ensure!(nodes.len() <= MOST, "the API server lists more than {MOST} nodes: is it one?");
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(nodes),
         }
     }
+}
+
+/// Without what is most of a node: images, and who set which field.
+fn what_is_judged(mut node: Node) -> Node {
+    node.metadata.managed_fields = None;
+    node.metadata.annotations = None;
+    if let Some(status) = &mut node.status {
+        status.images = None;
+    }
+    node
 }
 
 fn every(nodes: &[Node]) -> anyhow::Result<Vec<String>> {
