@@ -28,7 +28,8 @@ cover() {
     for path in "${!open[@]}"; do
         fd=${open[$path]}
         mkdir -p "$path"
-        mount -n --rbind "/proc/self/fd/$fd" "$path"
+        # Not canonicalized: the name that the descriptor has is by now another folder's.
+        mount -n -c --rbind "/proc/self/fd/$fd" "$path"
         exec {fd}<&-
     done
 }

@@ -77,6 +77,26 @@ fn a_node_has_nothing_that_this_machine_has_of_kcm_or_an_engine() {
     });
 }
 
+#[test]
+fn what_is_built_and_temporary_files_are_there_wherever_they_lie() {
+    let root = Path::new(TESTS).parent().unwrap().to_str().unwrap();
+    for (folder, covered) in
+        [("/opt/src", "/opt"), ("/run/src", "/run"), ("/var/lib/ci/src", "/var/lib")]
+    {
+        for view in ["apart", "lived-in", "lived-in $PWD/tests/apart"] {
+            let script = format!(
+                "mount -n -t tmpfs none {covered}; mkdir -p {folder} {covered}/tmp; \
+                 mount -n --bind {root} {folder}; cd {folder}; export TMPDIR={covered}/tmp; \
+                 touch $TMPDIR/there; exec tests/{view} ls {folder}/Cargo.toml $TMPDIR/there"
+            );
+            let mut shell = Command::new("unshare");
+            bare(&mut shell);
+            shell.env("KCM_TEST_BIN_DIR", program("kcm").parent().unwrap());
+            run(shell.args(["--mount", "sh", "-euc", &script])).succeeded();
+        }
+    }
+}
+
 /// What a test is stopped with.
 fn stopped(test: impl FnOnce() + std::panic::UnwindSafe) -> String {
     let panic = catch_unwind(test).unwrap_err();
