@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use kcm_core::host::cgroup::Hierarchy;
 use kcm_core::host::procfs::Procfs;
 use kcm_core::host::sysfs;
@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     sys_root: PathBuf,
     proc_root: PathBuf,
     cgroup_root: PathBuf,
+    /// Whether somebody has said where the cgroup file system is.
+    cgroup_is_named: bool,
 }
 
 impl Machine {
@@ -26,6 +28,7 @@ impl Machine {
             sys_root: folder("KCM_DEV_LSCPU_SYSFS", "/"),
             proc_root: folder("KCM_PROC_FS", "/proc"),
             cgroup_root: folder("KCM_CGROUP_FS", "/sys/fs/cgroup"),
+            cgroup_is_named: std::env::var_os("KCM_CGROUP_FS").is_some(),
         }
     }
 
@@ -56,13 +59,21 @@ impl Machine {
         Ok(sysfs::online(&self.sys_root)?)
     }
 
-    /// This node; an error where the host's processes cannot be seen.
+    /// This node; an error where the host's processes cannot be seen, or where the cgroup file system
+    /// is not at the place that is named.
     pub(crate) fn node(&self, conf: ConfDir) -> anyhow::Result<Node> {
         let procfs = self.procfs()?;
-        let hierarchy = self.hierarchy_of(&procfs);
-        let hierarchy = hierarchy
-            .inspect_err(|e| log::debug!("{e:#}; containers are not judged dead (KCM_CGROUP_FS)"));
-        Ok(Node { conf, procfs, hierarchy: hierarchy.ok(), sys_root: self.sys_root.clone() })
+        let hierarchy = match self.hierarchy_of(&procfs) {
+            Ok(hierarchy) => Some(hierarchy),
+            // Whoever names it wants containers judged and repaired: without it that never happens,
+            // and all would look in order.
+            Err(e) if self.cgroup_is_named => return Err(e),
+            Err(e) => {
+                log::debug!("{e:#}; containers are not judged dead (KCM_CGROUP_FS)");
+                None
+            }
+        };
+        Ok(Node { conf, procfs, hierarchy, sys_root: self.sys_root.clone() })
     }
 
     /// The host's processes; an error where they cannot be seen.
@@ -81,6 +92,17 @@ impl Machine {
     }
 
     fn hierarchy_of(&self, procfs: &Procfs) -> anyhow::Result<Hierarchy> {
-        Ok(Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?)?)
+        let found = Hierarchy::find(&self.cgroup_root, &procfs.own_cgroup()?);
+        if !self.cgroup_is_named {
+            return Ok(found?);
+        }
+        // A cgroup v2 file system is found by a file that it has without a cpuset controller, too.
+        let found = found.and_then(|found| found.at("/").effective_cpus().map(|_| found));
+        found.map_err(|e| {
+            anyhow!(
+                "KCM_CGROUP_FS: {e}; mount the host's cgroup file system there (on the host it is at \
+                 /sys/fs/cgroup), or unset KCM_CGROUP_FS"
+            )
+        })
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 
 use crate::bundle::{Bundle, REPORT_AND_STAY};
+use crate::kcm::bare;
 use crate::machine::{self, until};
 use crate::runtime::Scene;
 
@@ -206,6 +207,7 @@ impl Container<'_> {
     fn output(&self, verb: &[&str]) -> Output {
         let command = self.command(verb);
         let mut limited = Command::new("timeout");
+        bare(&mut limited);
         limited.args(["--kill-after=5", "60"]).arg(command.get_program());
         limited.args(command.get_args()).arg(&self.id).stdin(Stdio::null()).output().unwrap()
     }

@@ -17,18 +17,17 @@ use k8s_cri::v1::{
     RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
     VersionRequest,
 };
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::bundle::make_rootfs;
+use crate::kcm::bare;
 use crate::machine::{Guest, guest, kill_and_wait, processes_with_argument, remove_cgroup, until};
 use crate::node::Node;
 
 /// containerd's main file.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
-
-const RUN: &str = "/run/containerd";
 
 const IMAGE: &str = "localhost/busybox:test";
 
@@ -81,10 +80,6 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
 {settings}"#
         );
         node.write(CONFIG, &config);
-        // Where containerd 1.x has its shims' sockets and runc's state, whatever its `state` is.
-        let run = node.folder().join("run-containerd");
-        [run.as_path(), Path::new(RUN)].iter().for_each(|path| fs::create_dir_all(path).unwrap());
-        mount(Some(&run), RUN, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { node, process: RefCell::default(), runtime, parent }
     }
@@ -93,7 +88,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
     pub fn start(&self) {
         let log =
             File::options().append(true).create(true).open(self.path("containerd.log")).unwrap();
-        let process = Command::new("containerd")
+        let mut command = Command::new("containerd");
+        bare(&mut command);
+        let process = command
             .args(["--config", CONFIG])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -134,6 +131,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
     /// ctr, with these words.
     pub fn ctr(&self, words: &[&str]) -> String {
         let mut command = Command::new("ctr");
+        bare(&mut command);
         command
             .arg("--address")
             .arg(self.path("socket"))
@@ -159,7 +157,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.interna
             &["insert", "--image", &image, busybox.to_str().unwrap(), "/"],
             &["config", "--image", &image, "--config.entrypoint=/bin/sleep", "--config.cmd=10000"],
         ] {
-            let output = Command::new("umoci").args(words).output();
+            let mut umoci = Command::new("umoci");
+            bare(&mut umoci);
+            let output = umoci.args(words).output();
             let output = output.expect("the tests need umoci");
             assert!(output.status.success(), "{words:?}: {output:?}");
         }

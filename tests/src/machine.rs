@@ -9,6 +9,7 @@ use kcm_core::CpuSet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, mknod, stat};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// A guest may be emulated, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,12 +23,58 @@ pub enum Guest {
     Systemd,
 }
 
-/// The guest that this is; none where it is the host.
+/// The guest that this is; none where it is the host. The kernel says so, which `tests/guest/boot`
+/// has booted: nobody's environment makes a guest of a machine.
 pub fn guest() -> Option<Guest> {
-    match std::env::var("KCM_GUEST").ok()?.as_str() {
+    guest_booted_with(&fs::read_to_string("/proc/cmdline").unwrap())
+}
+
+/// The guest that a kernel with this command line is.
+pub fn guest_booted_with(cmdline: &str) -> Option<Guest> {
+    let word = cmdline.split_whitespace().find_map(|word| word.strip_prefix("kcm.guest="));
+    match word? {
         "plain" => Some(Guest::Plain),
         "systemd" => Some(Guest::Systemd),
-        other => panic!("KCM_GUEST is {other:?}: plain or systemd"),
+        other => panic!("kcm.guest={other}: plain or systemd"),
+    }
+}
+
+/// Stops a test that changes the machine as a whole, before it does, unless the machine is a guest.
+/// Whatever does so calls this first.
+#[track_caller]
+pub fn must_be_the_guest() -> Guest {
+    guest().expect("this changes the whole machine, and is for the guest alone: tests/guest/run")
+}
+
+/// Stops a test that is about to mount things, unless it is apart from the machine: run by
+/// `tests/apart`, which cargo does, or in a guest.
+#[track_caller]
+pub fn must_be_apart() {
+    let is_read_only =
+        |path| statvfs(path).is_ok_and(|of_it| of_it.flags().contains(FsFlags::ST_RDONLY));
+    let is_apart = guest().is_some() || ["/sys", "/usr"].into_iter().all(is_read_only);
+    assert!(is_apart, "this test needs a view of its own: run it by cargo test, or by tests/apart");
+}
+
+/// A CPU of the guest that is taken offline until this is dropped. On cgroup v1 the kernel takes
+/// such a CPU out of every cpuset for good.
+#[derive(Debug)]
+pub struct Offline(PathBuf);
+
+impl Offline {
+    /// Takes a CPU offline.
+    #[track_caller]
+    pub fn take(cpu: &str) -> Self {
+        must_be_the_guest();
+        let file = format!("/sys/devices/system/cpu/cpu{cpu}/online");
+        fs::write(&file, "0").unwrap();
+        Self(file.into())
+    }
+}
+
+impl Drop for Offline {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, "1");
     }
 }
 
@@ -183,6 +230,7 @@ pub fn waits_for_a_lock(pid: i32) -> bool {
 /// Gives this thread, and what it starts, mounts of their own: `/dev/log` is a socket of the
 /// test's, and nothing but it and what programs usually need is in `/dev`.
 pub fn private_view(folder: &Path, dev_log: &Path) {
+    must_be_apart();
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
@@ -193,11 +241,11 @@ pub fn private_view(folder: &Path, dev_log: &Path) {
         let device = stat(&Path::new("/dev").join(name)).unwrap().st_rdev;
         mknod(&dev.join(name), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), device).unwrap();
     }
-    for name in ["pts", "shm"] {
-        let (real, ours) = (Path::new("/dev").join(name), dev.join(name));
-        fs::create_dir(&ours).unwrap();
-        mount(Some(&real), &ours, nothing, MsFlags::MS_BIND, nothing).unwrap();
-    }
+    ["pts", "shm"].iter().for_each(|name| fs::create_dir(dev.join(name)).unwrap());
+    mount(Some("/dev/pts"), &dev.join("pts"), nothing, MsFlags::MS_BIND, nothing).unwrap();
+    // podman's locks: one with a storage of its own frees those of all others.
+    let mode = Some("mode=1777");
+    mount(Some("shm"), &dev.join("shm"), Some("tmpfs"), MsFlags::empty(), mode).unwrap();
     std::os::unix::fs::symlink(dev_log, dev.join("log")).unwrap();
     mount(Some(&dev), "/dev", nothing, MsFlags::MS_MOVE, nothing).unwrap();
 }

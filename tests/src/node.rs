@@ -1,7 +1,9 @@
-//! A node to install on: this machine, with an `/etc` and an `/opt` of the test's own.
+//! A node to install on: this machine's programs, and of all else that kcm and the engines look at
+//! what is written here, whatever this machine has.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,13 +13,48 @@ use tempfile::TempDir;
 
 use crate::kcm::{Outcome, kcm, run};
 use crate::log::Log;
-use crate::machine::{private_view, until};
+use crate::machine::{Guest, guest, private_view, until};
+use crate::programs::program;
 
-/// Folders of which the node has a copy, seen by one thread and what that starts.
-const COPIED: [&str; 2] = ["/etc", "/usr/share/containers"];
+/// Folders that are the node's own, and empty. Only its thread sees them, and what that starts.
+const OWN: [&str; 9] = [
+    "/etc",
+    "/opt",
+    "/run",
+    "/srv",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/share/containers",
+    "/var/lib",
+    "/var/tmp",
+];
 
-/// Folders that are empty on the node, whatever the machine has in them.
-const EMPTY: [&str; 3] = ["/opt", "/usr/local/bin", "/var/lib"];
+/// What of the machine's `/etc` the node has: what programs need to be started, and know users and
+/// names by. Nothing of any engine.
+const OF_ETC: [&str; 13] = [
+    "alternatives",
+    "group",
+    "hostname",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "machine-id",
+    "mtab",
+    "nsswitch.conf",
+    "passwd",
+    "ssl",
+];
+
+/// What of the machine's `/run` a node in the guest has beside systemd: how that is spoken to.
+const OF_SYSTEMDS_RUN: [&str; 2] = ["/run/dbus", "/run/systemd"];
+
+/// Engines that a node has where a test pretends so, and that a machine may have.
+const NO_PROGRAMS: [&str; 2] = ["/usr/bin/crio", "/usr/sbin/crio"];
+
+/// podman's own; without it, it loads no image.
+const POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
 /// Where of all that it may change something.
 const WATCHED: [&str; 7] = [
@@ -54,17 +91,40 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::listen(&folder.path().join("log"));
         private_view(folder.path(), &folder.path().join("log"));
-        let nothing = None::<&str>;
-        let own = |path: &str| folder.path().join(path.replace('/', "-"));
-        for path in COPIED.iter().filter(|path| Path::new(path).exists()) {
-            let copied = Command::new("cp").arg("-a").arg(path).arg(own(path)).status().unwrap();
-            assert!(copied.success(), "cannot copy {path}");
+        let node = Self { folder, log };
+        let is_systemd = guest() == Some(Guest::Systemd);
+        OWN.iter().for_each(|path| fs::create_dir(node.source(path)).unwrap());
+        for name in OF_ETC.iter().filter(|name| Path::new("/etc").join(name).exists()) {
+            let mut copy = Command::new("cp");
+            copy.arg("-a").arg(Path::new("/etc").join(name)).arg(node.source("/etc"));
+            assert!(copy.status().unwrap().success(), "cannot copy {name} of /etc");
         }
-        EMPTY.iter().for_each(|path| fs::create_dir(own(path)).unwrap());
-        for path in COPIED.iter().chain(&EMPTY).filter(|path| Path::new(path).exists()) {
-            mount(Some(&own(path)), *path, nothing, MsFlags::MS_BIND, nothing).unwrap();
+        // What is below one of the node's own folders, and stays: the built programs, temporary
+        // files, systemd. It is opened before it is covered, and mounted on the node's own: so
+        // nobody finds it who removes what the node was made of.
+        let systemds = OF_SYSTEMDS_RUN.iter().filter(|_| is_systemd).map(PathBuf::from);
+        let programs = program("kcm").parent().unwrap().to_owned();
+        let kept = systemds.chain([programs, std::env::temp_dir()]);
+        let kept = kept.map(|path| path.canonicalize().unwrap());
+        let kept = kept.filter(|path| OWN.iter().any(|own| path.starts_with(own)));
+        let own = OWN.iter().map(|path| (PathBuf::from(path), node.source(path)));
+        let all = own.chain(kept.map(|path| (path.clone(), path)));
+        let all: Vec<_> = all.map(|(to, from)| (to, fs::File::open(from).unwrap())).collect();
+        for (path, folder) in &all {
+            fs::create_dir_all(path).unwrap();
+            bind(format!("/proc/thread-self/fd/{}", folder.as_raw_fd()), path);
         }
-        Self { folder, log }
+        for program in NO_PROGRAMS.iter().filter(|path| Path::new(path).exists()) {
+            bind("/dev/null", program);
+        }
+        node.write("/etc/containers/policy.json", POLICY);
+        node.write("/etc/resolv.conf", "# no network\n"); // containerd copies it
+        node
+    }
+
+    /// Where the node's own of a folder lies for real.
+    fn source(&self, path: &str) -> PathBuf {
+        self.folder().join(path.replace('/', "-"))
     }
 
     /// A folder for temporary files.
@@ -126,6 +186,13 @@ impl Node {
         }
         files
     }
+}
+
+fn bind(source: impl AsRef<Path>, place: impl AsRef<Path>) {
+    let (flags, nothing) = (MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>);
+    let (source, place) = (source.as_ref(), place.as_ref());
+    let mounted = mount(Some(source), place, nothing, flags, nothing);
+    mounted.unwrap_or_else(|e| panic!("cannot mount on {}: {e}", place.display()));
 }
 
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, File>) {

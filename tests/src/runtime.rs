@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::bundle::make_rootfs;
 use crate::conf_dir::ConfDir;
 use crate::container::Builder;
+use crate::kcm::bare;
 use crate::log::Log;
 use crate::machine::{self, Guest};
 
@@ -47,6 +48,8 @@ impl Runtime {
     /// The runtime with its global options.
     pub fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(self.program);
+        // A hook that is given no environment has the runtime's.
+        bare(&mut command);
         command.arg("--root").arg(root);
         if self.systemd {
             command.arg("--systemd-cgroup");
@@ -182,8 +185,10 @@ impl Drop for Scene {
     }
 }
 
-/// Runs systemctl.
+/// Runs systemctl, in the guest.
+#[track_caller]
 pub fn systemctl(args: &[&str]) {
+    machine::must_be_the_guest();
     let output = Command::new("systemctl").args(args).output().unwrap();
     assert!(output.status.success(), "systemctl {args:?}: {output:?}");
 }

@@ -107,8 +107,11 @@ fn where_the_kernel_cannot_be_seen_that_fails() {
     on_an_installed_node(|node| {
         let nothing = node.folder().join("nothing");
         fs::create_dir(&nothing).unwrap();
-        let blind = run(command(&[]).env("KCM_CGROUP_FS", &nothing));
-        Findings::of(&blind).is("cgroups", "fail", "KCM_CGROUP_FS");
+        for place in [nothing.to_str().unwrap(), "/nonexistent", "/proc/cmdline", "/proc"] {
+            let blind = run(command(&[]).env("KCM_CGROUP_FS", place));
+            Findings::of(&blind).is("cgroups", "fail", "KCM_CGROUP_FS");
+            Findings::of(&blind).is("cgroups", "fail", place);
+        }
         let mut inner = Command::new("unshare");
         bare(&mut inner);
         inner.args(["--pid", "--fork", "--mount-proc"]).arg(program("kcm"));

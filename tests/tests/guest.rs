@@ -1,30 +1,12 @@
 //! What only a machine of one's own can show: CPUs that go away, and memory of several nodes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
-use std::fs;
-
-use kcm_tests::machine::{sysfs_cpus, two_cpus};
+use kcm_tests::machine::{Offline, must_be_the_guest, sysfs_cpus, two_cpus};
 use kcm_tests::runtime::with_every_runtime;
-
-/// A CPU taken offline until this is dropped.
-struct Offline(String);
-
-impl Offline {
-    fn take(cpu: &str) -> Self {
-        let file = format!("/sys/devices/system/cpu/cpu{cpu}/online");
-        fs::write(&file, "0").unwrap();
-        Self(file)
-    }
-}
-
-impl Drop for Offline {
-    fn drop(&mut self) {
-        let _ = fs::write(&self.0, "1");
-    }
-}
 
 #[test]
 fn a_list_with_an_offline_cpu_is_passed_over_and_named_where_none_is_left() {
+    must_be_the_guest();
     let cpus: Vec<u32> = sysfs_cpus("cpu/online").iter().collect();
     let [.., before_last, last] = &cpus.iter().map(u32::to_string).collect::<Vec<_>>()[..] else {
         panic!("too few CPUs")

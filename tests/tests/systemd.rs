@@ -6,17 +6,18 @@ use std::process::{Child, Command, Output};
 use std::sync::{Mutex, MutexGuard};
 
 use kcm_tests::kcm::reconcile;
-use kcm_tests::machine::{cgroup_file, effective_cpus, two_cpus, until};
+use kcm_tests::machine::{Guest, cgroup_file, effective_cpus, must_be_the_guest, two_cpus, until};
 use kcm_tests::programs::program;
 use kcm_tests::runtime::{Runtime, Scene, systemctl, with_every_runtime, with_runtime};
 
 const CGROUPFS: [Runtime; 2] =
     [Runtime { program: "runc", systemd: false }, Runtime { program: "crun", systemd: false }];
 
-/// One test at a time: some have systemd start itself anew.
+/// One test at a time: some have systemd start itself anew. And in the guest alone.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
+    assert_eq!(must_be_the_guest(), Guest::Systemd);
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 

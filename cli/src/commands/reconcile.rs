@@ -30,8 +30,8 @@ Examples:
   kcm reconcile --publish --node-name=worker-1      # then: kubectl get reconcilereports
   kcm reconcile | jq '.mismatchedCpuMasks[]'
 
-KCM_CGROUP_FS is where the host's cgroup file system is mounted [default: /sys/fs/cgroup]. Without
-it, containers are not judged dead, and none is repaired.")]
+KCM_CGROUP_FS is where the host's cgroup file system is mounted [default: /sys/fs/cgroup]; if it is
+set, that must be there. Without one, containers are not judged dead, and none is repaired.")]
 pub(crate) struct Reconcile {
     #[command(flatten)]
     conf_dir: ConfDirFlag,

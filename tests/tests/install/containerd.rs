@@ -1,9 +1,9 @@
 //! containerd: its configuration with a handler `kcm` in it, all else as it was; containerd itself
 //! says so.
 
-use std::fs;
 use std::process::Command;
 
+use kcm_tests::kcm::{bare, run};
 use kcm_tests::node::{Node, on_a_node};
 use serde_json::Value;
 
@@ -36,9 +36,9 @@ oom_score = -5 # never first
 
 /// What containerd makes of its configuration, without the handler `kcm`, sorted.
 fn dump() -> (Vec<String>, Vec<String>) {
-    let output = Command::new("containerd").args(["config", "dump"]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let mut containerd = Command::new("containerd");
+    bare(&mut containerd);
+    let text = run(containerd.args(["config", "dump"])).succeeded().out;
     let mut table = String::new();
     let (mut ours, mut others) = (Vec::new(), Vec::new());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -97,8 +97,10 @@ fn the_base_spec_is_containerds_own_with_two_hooks_and_without_limits() {
     on_a_node(|node| {
         install(node, &[]);
         let spec: Value = serde_json::from_str(&node.read(BASE_SPEC)).unwrap();
-        let ctr = Command::new("ctr").args(["oci", "spec"]).output().unwrap();
-        let mut expected: Value = serde_json::from_slice(&ctr.stdout).unwrap();
+        let mut ctr = Command::new("ctr");
+        bare(&mut ctr);
+        let ctr = run(ctr.args(["oci", "spec"])).succeeded().out;
+        let mut expected: Value = serde_json::from_str(&ctr).unwrap();
         expected["process"].as_object_mut().unwrap().remove("rlimits");
         expected["process"].as_object_mut().unwrap().remove("apparmorProfile");
         expected["linux"].as_object_mut().unwrap().remove("seccomp");
@@ -177,9 +179,8 @@ fn a_file_that_was_changed_since_keeps_the_change_when_kcm_is_taken_out() {
 fn where_there_is_no_file_one_is_made_and_goes_again() {
     on_a_node(|node| {
         for empty in [None, Some(""), Some("# nothing yet\n")] {
-            match empty {
-                Some(text) => node.write(CONFIG, text),
-                None => fs::remove_file(CONFIG).unwrap(),
+            if let Some(text) = empty {
+                node.write(CONFIG, text);
             }
             let before = node.files();
             install(node, &[]);

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::isolate::{Isolate, must_be_refused};
 use kcm_tests::kcm::{Outcome, bare, run};
-use kcm_tests::machine::{kill_and_wait, start_time};
-use kcm_tests::mount::Mount;
+use kcm_tests::machine::{is_cgroup_v2, kill_and_wait, start_time};
 use kcm_tests::programs::{for_any_user, program};
 use kcm_tests::stand_in::StandIn;
 
@@ -151,16 +151,42 @@ fn root_sees_through_a_procfs_that_hides_processes() {
 #[test]
 fn where_no_cgroup_file_system_is_seen_containers_are_not_judged_and_processes_are() {
     let directory = Directory::new();
-    let empty = tempfile::tempdir().unwrap();
-    let _tmpfs = Mount::tmpfs(empty.path(), "size=64k");
-    let mut blind = command(&directory.conf, &[]);
-    let outcome = run(blind.env("KCM_CGROUP_FS", empty.path())).succeeded();
+    let unseen = "mount -t tmpfs none /sys/fs/cgroup; exec \"$KCM\" reconcile";
+    let blind = || in_own_mounts(&directory.conf, &program("kcm"), "/".as_ref(), unseen);
+    let outcome = blind().succeeded();
     assert_eq!(outcome.out, document(&[], &Directory::dead_processes()), "{outcome:?}");
     directory.must_keep_the_living();
-    let outcome = run(command(&directory.conf, &[]).env("KCM_CGROUP_FS", empty.path()));
-    assert_eq!(outcome.succeeded().out, NOTHING);
+    assert_eq!(blind().succeeded().out, NOTHING);
     must_print(&directory.conf, &[], &document(&[], &[directory.dead_container()]));
     directory.must_keep_the_living();
+}
+
+#[test]
+fn a_cgroup_file_system_that_is_named_and_is_not_there_is_an_error_and_nothing_changes() {
+    let (directory, here) = (Directory::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| here.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("file"), "").unwrap();
+    fs::create_dir(path("empty")).unwrap();
+    fs::create_dir_all(path("no-controller/cpuset/container")).unwrap();
+    // cgroup v2 without a cpuset controller.
+    fs::create_dir(path("v2")).unwrap();
+    fs::write(path("v2/cgroup.controllers"), "cpu memory pids\n").unwrap();
+    let before = directory.conf.snapshot();
+    let places = ["none", "file", "empty", "no-controller", "v2"].map(path);
+    // Other file systems, and a cgroup instead of the place where all are.
+    let wrong = ["/proc", "/sys", "/dev/null"].map(str::to_owned);
+    let cgroup = directory.containers[0].cgroup().path();
+    let below = (!is_cgroup_v2()).then(|| format!("/sys/fs/cgroup/cpuset{cgroup}"));
+    for place in places.into_iter().chain(wrong).chain(below) {
+        let parts = ["KCM_CGROUP_FS", place.as_str(), "/sys/fs/cgroup", "or unset"];
+        for flags in [&[] as &[&str], &["--repair"]] {
+            let outcome = run(command(&directory.conf, flags).env("KCM_CGROUP_FS", &place));
+            outcome.failed_with(&parts);
+        }
+        let isolate = Isolate::new(&directory.conf, "p", &["true"]).env("KCM_CGROUP_FS", &place);
+        must_be_refused(&isolate.run(), &parts);
+        assert_eq!(directory.conf.snapshot(), before, "{place}");
+    }
 }
 
 #[test]
