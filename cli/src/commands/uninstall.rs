@@ -46,14 +46,15 @@ impl Uninstall {
             restarts.push((engine, wiring.restart_for));
         }
         self.nobody_else_may_call_the_hook(&files)?;
+        let programs = [self.place.hook(), self.place.kcm()].map(Wanted::none);
+        // Before anything is taken away.
+        self.place.changes(programs.to_vec())?;
         if self.purge {
-            // Before anything is taken away.
             self.nobody_may_hold_anything()?;
         }
         // First, since an engine whose hook is missing starts no container that asks for it, or, as
         // podman does, starts it unpinned.
         let mut has_changed = self.place.make(files, &restarts)?;
-        let programs = [self.place.hook(), self.place.kcm()].map(Wanted::none);
         has_changed |= self.place.make(programs.to_vec(), &[])?;
         self.place.tidy();
         if self.purge {

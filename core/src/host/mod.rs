@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod cgroup;
 pub mod child;
 pub mod files;
+mod mounts;
 pub mod names;
 pub mod neighbours;
 pub mod procfs;
@@ -15,6 +16,7 @@ pub mod stop;
 mod sys;
 pub mod sysfs;
 pub mod systemd;
+pub mod trust;
 
 use std::path::{Path, PathBuf};
 
