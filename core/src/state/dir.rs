@@ -21,8 +21,8 @@ use super::{Error, hold, lock};
 /// A folder held open, with its path for messages.
 #[derive(Debug)]
 pub(crate) struct Dir {
-    fd: OwnedFd,
-    path: PathBuf,
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
 }
 
 /// A name in a folder.
