@@ -110,6 +110,8 @@ enum Kind {
     Link,
     Mount,
     Other,
+    /// Its name is not UTF-8.
+    NoText,
 }
 
 impl Kind {
@@ -119,7 +121,8 @@ impl Kind {
             Self::Folder => "a folder",
             Self::Link => "a symbolic link",
             Self::Mount => "a mount",
-            Self::Other => "a device, a pipe or a socket",
+            Self::NoText => "its name is no text",
+            Self::Other => "neither a file nor a folder",
         }
     }
 }
@@ -241,7 +244,7 @@ fn survey(dir: &Dir) -> Result<Vec<PathBuf>, NotPurged> {
     must_be_kcms(dir)?;
     let (mut paths, mut found) = (Vec::new(), Vec::new());
     for entry in dir.entries()? {
-        let kind = kind(dir, &entry.name)?;
+        let Some(kind) = kind_of_listed(dir, &entry.name)? else { continue };
         if !Level::Top.made(&entry.name).is_some_and(|made| made.is_so(kind)) {
             found.push(Foreign { path: dir.child(&entry.name), kind });
         }
@@ -266,17 +269,29 @@ fn survey(dir: &Dir) -> Result<Vec<PathBuf>, NotPurged> {
     }
 }
 
+/// Fails in a directory that is not kcm's. An `init` or a purge may be at work: what was seen while
+/// the pools came or went, says nothing.
+fn must_be_kcms(dir: &Dir) -> Result<(), NotPurged> {
+    loop {
+        let pools = dir.identity(POOLS)?;
+        match is_kcms(dir) {
+            Err(_) if dir.identity(POOLS)? != pools => {}
+            result => return result,
+        }
+    }
+}
+
 /// A folder `pools` alone makes nobody's directory kcm's. Without one it may be what a killed
 /// `init` or purge has left.
-fn must_be_kcms(dir: &Dir) -> Result<(), NotPurged> {
+fn is_kcms(dir: &Dir) -> Result<(), NotPurged> {
     let not =
         |why: &str| Err(NotPurged::NotKcms { path: dir.path().to_owned(), why: why.to_owned() });
-    match kind_or_none(dir, POOLS)? {
+    match kind(dir, POOLS)? {
         Some(Kind::Folder | Kind::Mount) => {
             let Some(pools) = dir.dir(POOLS)? else { return Ok(()) };
             for entry in pools.entries()?.into_iter().filter(|entry| entry.is_dir) {
                 if let Some(pool) = pools.dir(&entry.name)?
-                    && kind_or_none(&pool, EXCLUSIVE)? == Some(Kind::File)
+                    && kind(&pool, EXCLUSIVE)? == Some(Kind::File)
                 {
                     return Ok(());
                 }
@@ -318,7 +333,7 @@ impl Walk<'_> {
     /// Notes what is kcm's below a folder, each folder after what is in it, and what is not.
     fn look(&mut self, dir: &Dir, level: Level) -> Result<(), NotPurged> {
         for entry in dir.entries()? {
-            let kind = kind(dir, &entry.name)?;
+            let Some(kind) = kind_of_listed(dir, &entry.name)? else { continue };
             let path = dir.child(&entry.name);
             match level.made(&entry.name).filter(|made| made.is_so(kind)) {
                 Some(Made::Folder(level)) => {
@@ -367,7 +382,7 @@ fn remove(dir: &Dir, name: &str, level: Level, found: &mut Vec<Foreign>) -> Resu
     let Some(below) = folder(dir, name)? else { return Ok(()) };
     let before = found.len();
     for entry in below.entries()? {
-        let Some(kind) = kind_or_none(&below, &entry.name)? else { continue };
+        let Some(kind) = kind_of_listed(&below, &entry.name)? else { continue };
         match level.made(&entry.name).filter(|made| made.is_so(kind)) {
             Some(Made::Folder(level)) => remove(&below, &entry.name, level, found)?,
             Some(_) => below.remove(&entry.name)?,
@@ -409,7 +424,8 @@ fn place(dir: &Dir, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
     openat2(&dir.fd, name, OpenHow::new().flags(flags).resolve(resolve))
 }
 
-fn kind_or_none(dir: &Dir, name: &str) -> Result<Option<Kind>, Error> {
+/// What stands at a name; none where there is nothing, any more.
+fn kind(dir: &Dir, name: &str) -> Result<Option<Kind>, Error> {
     let failed = |errno| Error::io("look at", &dir.child(name), errno);
     let place = match place(dir, name, OFlag::O_PATH) {
         Ok(place) => place,
@@ -426,9 +442,11 @@ fn kind_or_none(dir: &Dir, name: &str) -> Result<Option<Kind>, Error> {
     }))
 }
 
-/// The same of a name that was just listed; if it went since, it was no folder of anybody's.
-fn kind(dir: &Dir, name: &str) -> Result<Kind, Error> {
-    Ok(kind_or_none(dir, name)?.unwrap_or(Kind::File))
+/// The same of a name that was just listed, which may have gone since. One that is not UTF-8 is
+/// listed as another, which is not there: kcm makes none.
+fn kind_of_listed(dir: &Dir, name: &str) -> Result<Option<Kind>, Error> {
+    let is_another = name.contains(char::REPLACEMENT_CHARACTER);
+    Ok(kind(dir, name)?.or(is_another.then_some(Kind::NoText)))
 }
 
 /// A folder on the same mount; none where there is none.

@@ -2,6 +2,7 @@
 //! not kcm's at all (R14, R15).
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -86,8 +87,8 @@ fn what_is_somebody_elses_stays_is_named_and_can_be_moved_away() {
         ("allocations/a b.json", "a file", write),
         ("allocations/a.json", "a folder", folder),
         ("allocations/b.bad", "a folder", folder),
-        ("allocations/c.json", "a device, a pipe or a socket", fifo),
-        ("allocations/d.json", "a device, a pipe or a socket", socket),
+        ("allocations/c.json", "neither a file nor a folder", fifo),
+        ("allocations/d.json", "neither a file nor a folder", socket),
         ("pools/p/0", "a mount", tmpfs),
         ("pools/p", "a mount", bind),
         ("pools/p/0", "a mount", bind),
@@ -182,6 +183,18 @@ fn a_directory_with_a_folder_pools_is_not_for_that_kcms() {
     // With all that makes it kcm's, and more.
     let files = [("pools/p/exclusive", "1"), ("pools/p/0/tasks", ""), ("index.html", "x")];
     is_refused(&files, &["index.html (a file)"]);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_found_before_anything_is_removed() {
+    for folder in ["", "pools", "pools/p", "pools/p/0", "allocations", ".tmp-pools/r"] {
+        let conf = full();
+        let name = std::ffi::OsStr::from_bytes(b"x\xff");
+        fs::write(conf.path().join(folder).join(name), "").unwrap();
+        let before = tree(conf.path());
+        purge(conf.path()).failed_with(&["nothing was changed", "x\u{fffd} (its name is no text)"]);
+        assert_eq!(tree(conf.path()), before);
+    }
 }
 
 #[test]
