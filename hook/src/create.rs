@@ -103,7 +103,9 @@ fn refuse_two_managers(bundle: &Bundle) -> anyhow::Result<()> {
         Some(cpus) => anyhow::bail!(
             "the container is given CPUs {cpus} already (linux.resources.cpu.cpus), by the kubelet's \
              static CPU manager or by --cpuset-cpus; two managers would fight over its cpuset: set \
-             cpuManagerPolicy to none, or leave out the kcm.intel.com/pool annotation or --cpuset-cpus"
+             cpuManagerPolicy to none, or leave out the kcm.intel.com/pool annotation or --cpuset-cpus; \
+             what podman update or docker update gave, no update takes back: make the container anew \
+             (podman rm, then podman run, without --cpuset-cpus)"
         ),
     }
 }

@@ -80,7 +80,18 @@ impl<'n> Podman<'n> {
 
     /// Begins to run a container in the background.
     pub fn start_with(&self, name: &str, annotations: &[&str], command: &[&str]) -> Outcome {
-        let flags = self.run_flags(&["run", "--detach"], name, annotations);
+        self.start_flagged(name, annotations, &[], command)
+    }
+
+    /// The same, with more of podman's flags.
+    pub fn start_flagged(
+        &self,
+        name: &str,
+        annotations: &[&str],
+        more: &[&str],
+        command: &[&str],
+    ) -> Outcome {
+        let flags = self.run_flags(&[&["run", "--detach"], more].concat(), name, annotations);
         let words: Vec<&str> =
             flags.iter().map(String::as_str).chain(command.iter().copied()).collect();
         self.podman(&words)

@@ -112,6 +112,40 @@ fn with_a_default_pool_a_container_that_asks_for_none_runs_on_its_cpus_and_is_ne
 }
 
 #[test]
+fn cpus_that_podman_asks_for_again_at_each_start_are_named_with_what_takes_them_back() {
+    let [cpu, other] = two_cpus();
+    with_each_runtime(|podman| {
+        install(podman.node, &[]);
+        // podman 4 forgets an update at the next start; from 5.1 on it keeps it in the container's
+        // spec, as it keeps the flag.
+        podman.start("a", EXCLUSIVE);
+        podman.podman(&["update", "--cpuset-cpus", &other, "a"]).succeeded();
+        let restarted = podman.podman(&["restart", "--time=0", "a"]);
+        let kept = restarted.code != Some(0);
+        if !kept {
+            assert_eq!(podman.cpus("a", 1), cpu);
+            podman.podman(&["rm", "--force", "--time=0", "a"]).succeeded();
+            let stay = ["sh", "-c", "exec sleep 1000"];
+            let flag = ["--cpuset-cpus", other.as_str()];
+            let refused = podman.start_flagged("a", EXCLUSIVE, &flag, &stay);
+            assert_ne!(refused.code, Some(0), "{refused:?}");
+        }
+        let said = format!("the container is given CPUs {other} already");
+        podman.node.log.has(&said);
+        podman
+            .node
+            .log
+            .has("no update takes back: make the container anew (podman rm, then podman run");
+        // So it is.
+        podman.podman(&["update", "--cpuset-cpus=", "a"]);
+        assert_ne!(podman.podman(&["start", "a"]).code, Some(0));
+        podman.podman(&["rm", "a"]).succeeded();
+        podman.start("a", EXCLUSIVE);
+        assert_eq!(podman.cpus("a", 0), cpu);
+    });
+}
+
+#[test]
 fn without_kcm_containers_start_as_before() {
     with_each_runtime(|podman| {
         podman.start("before", EXCLUSIVE);

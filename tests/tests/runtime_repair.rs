@@ -48,7 +48,6 @@ fn a_container_that_its_runtime_has_widened_or_moved_is_reported_and_put_back() 
     with_every_runtime(&[("dataplane", true, &[&first, &second])], |scene| {
         let container = scene.container("a").pool("dataplane").run();
         let other = scene.container("b").pool("dataplane").run();
-        for owner in ["a", "b"] {}
         assert_eq!(printed(&scene.conf, &["--repair"]), mismatched(&[]));
         for (cpus, actual) in [(&both, &all[..]), (&second, &all[1..])] {
             if !update(scene, &container, cpus) {

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
-use kcm_core::host::files::{self, Wanted};
+use anyhow::{Context, bail, ensure};
+use kcm_core::host::files::{self, Change, Wanted};
+use kcm_core::host::trust;
 use kcm_core::pool::PoolName;
 use kcm_core::state::{ConfDir, LockTimeout};
 use kcm_shim_config::hook::{DefaultPool, HookCall};
 
 use super::ConfDirFlag;
-use crate::engines::{Engine, run};
+use crate::engines::{Engine, run, try_program};
 use crate::output::diff;
 
 /// Installs kcm and kcm-hook, and has container engines call the hook
@@ -83,6 +84,7 @@ impl Install {
             files.extend(wiring.files);
             restarts.push((engine, wiring.restart_for));
         }
+        self.place.must_be_roots_alone(&files)?;
         if !self.place.make(files, &restarts)? {
             log::info!("Nothing to change.");
         }
@@ -179,6 +181,48 @@ impl Place {
         self.hook_dir.join("kcm-hook")
     }
 
+    /// Fails if anybody but root may change one of these files, or put another in its place: each is
+    /// run by root, or names what root runs. One of kcm's own that belongs to somebody else is
+    /// replaced. A program must be where programs can be run.
+    fn must_be_roots_alone(&self, wanted: &[Wanted]) -> anyhow::Result<()> {
+        for file in wanted.iter().filter(|file| file.content.is_some()) {
+            let place = trust::Place::find(&file.path)?;
+            let unfit = match file.mode {
+                Some(_) => place.replaceable(),
+                None => place.writable(),
+            };
+            self.must_fit(&file.path, unfit)?;
+            if file.mode.is_some_and(|mode| mode & 0o111 != 0) {
+                self.must_fit(&file.path, place.not_executable()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn must_fit(&self, path: &Path, unfit: Option<trust::Unfit>) -> anyhow::Result<()> {
+        let Some(unfit) = unfit else { return Ok(()) };
+        let elsewhere = match () {
+            () if *path == self.hook() => ", or give another folder with --hook-dir",
+            () if *path == self.kcm() => ", or give another folder with --install-dir",
+            () => "",
+        };
+        bail!("nothing was changed: {}: {unfit}; {}{elsewhere}", path.display(), unfit.remedy())
+    }
+
+    /// What can be told only when everything is there, and nothing in its place yet.
+    fn try_staged(&self, changes: &[Change]) -> anyhow::Result<()> {
+        for change in changes.iter().filter(|change| change.after().is_some()) {
+            // Since it was looked at, a folder has been made, perhaps by somebody else.
+            let place = trust::Place::find(change.asked())?;
+            self.must_fit(change.asked(), place.replaceable())?;
+            if change.is_program() {
+                try_program(&change.staged())
+                    .with_context(|| format!("{} would not run there", change.asked().display()))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn is_dry_run(&self) -> bool {
         self.dry_run
     }
@@ -190,6 +234,15 @@ impl Place {
         }
     }
 
+    /// What is not as it is wanted; fails where that cannot be changed, since nothing can be written.
+    pub(super) fn changes(&self, wanted: Vec<Wanted>) -> anyhow::Result<Vec<Change>> {
+        let changes = files::changes(wanted)?;
+        for change in &changes {
+            self.must_fit(change.asked(), trust::Place::find(change.path())?.read_only()?)?;
+        }
+        Ok(changes)
+    }
+
     /// Makes the files as they are wanted, or says how they would change; then restarts the engines
     /// whose files were changed, if that is asked for. Whether anything was to be changed.
     pub(super) fn make(
@@ -197,12 +250,13 @@ impl Place {
         wanted: Vec<Wanted>,
         restarts: &[(Engine, Vec<PathBuf>)],
     ) -> anyhow::Result<bool> {
-        let changes = files::changes(wanted)?;
+        let changes = self.changes(wanted)?;
         if self.dry_run {
             diff::print(&changes)?;
             return Ok(true);
         }
-        files::apply(&changes).context("nothing was changed")?;
+        files::apply_unless(&changes, || self.try_staged(&changes))
+            .context("nothing was changed")?;
         for change in &changes {
             let verb = match (change.before(), change.after()) {
                 (None, _) => "Made",

@@ -127,7 +127,11 @@ fn repair_all(node: &Node, mismatched: &[Mismatch], findings: &mut Findings) -> 
         let name = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
         let (pid, pool) = (mismatch.pid, &mismatch.pool);
         match &result {
-            Ok(()) => log::info!("put process {pid}{name} of pool {pool} back on its CPUs"),
+            Ok(()) => log::info!(
+                "put process {pid}{name} of pool {pool} back on its CPUs; if podman update or docker \
+                 update --cpuset-cpus had moved it, the engine may ask for those CPUs again at its next \
+                 start, and the hook refuse: then make the container anew (podman rm, then podman run)"
+            ),
             Err(error) => log::warn!("cannot repair process {pid}{name} of pool {pool}: {error}"),
         }
         if let Some(owner) = owner {

@@ -1,12 +1,13 @@
 //! `kcm uninstall`: what `kcm install` has done, undone.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
 use kcm_core::plan::Slot;
-use kcm_core::state::{ConfDir, Contents, LockTimeout};
+use kcm_core::state::{ConfDir, Contents, LockTimeout, Purged};
 
 use super::ConfDirFlag;
 use super::install::Place;
@@ -47,18 +48,19 @@ impl Uninstall {
             restarts.push((engine, wiring.restart_for));
         }
         self.nobody_else_may_call_the_hook(&files)?;
+        let programs = [self.place.hook(), self.place.kcm()].map(Wanted::none);
+        // Before anything is taken away.
+        self.place.changes(programs.to_vec())?;
         if self.purge {
-            // Before anything is taken away.
-            self.nobody_may_hold_anything()?;
+            self.may_be_purged()?;
         }
         // First, since an engine whose hook is missing starts no container that asks for it, or, as
         // podman does, starts it unpinned.
         let mut has_changed = self.place.make(files, &restarts)?;
-        let programs = [self.place.hook(), self.place.kcm()].map(Wanted::none);
         has_changed |= self.place.make(programs.to_vec(), &[])?;
         self.place.tidy();
         if self.purge {
-            self.remove_conf_dir()?;
+            has_changed |= self.purge()?;
         }
         if !has_changed {
             log::info!("Nothing to change.");
@@ -89,49 +91,81 @@ impl Uninstall {
         Ok(())
     }
 
-    /// What the dead hold is given back first.
-    fn nobody_may_hold_anything(&self) -> anyhow::Result<()> {
+    /// Fails if there is anything that forbids to remove the configuration directory. What the dead
+    /// hold is given back first.
+    fn may_be_purged(&self) -> anyhow::Result<()> {
         let path = &self.conf_dir.conf_dir;
-        if !path.exists() {
+        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
+        // Before the lock, which would be made in somebody else's directory.
+        let paths = conf.purgeable().context(NOTHING_CHANGED)?;
+        if !paths.contains(&path.join("pools")) {
             return Ok(());
         }
-        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
+        if self.place.is_dry_run() {
+            let (unused, notice) = conf.read(|contents| anyhow::Ok(is_unused(path, contents)))?;
+            logging::notices(notice);
+            unused.unwrap_or_else(|e| log::warn!("{e:#}; unless that is dead"));
+            return Ok(());
+        }
         let mut notices = Vec::new();
-        let reconciled = Machine::from_environment().node(conf)?.reconcile(&mut notices);
+        let reconciled = Machine::from_environment().node(conf.clone())?.reconcile(&mut notices);
         logging::notices(notices);
         reconciled.with_context(|| format!("cannot tell who uses {}", path.display()))?;
-        let conf = ConfDir::new(path, LockTimeout::from_environment()?);
         let (_, notice) = conf.read(|contents| is_unused(path, contents))?;
         logging::notices(notice);
         Ok(())
     }
 
-    fn remove_conf_dir(&self) -> anyhow::Result<()> {
+    /// Whether there was anything to remove.
+    fn purge(&self) -> anyhow::Result<bool> {
         let path = &self.conf_dir.conf_dir;
-        if self.place.is_dry_run() || !path.exists() {
-            return Ok(());
-        }
         let conf = ConfDir::new(path, LockTimeout::from_environment()?);
-        conf.remove(|contents| is_unused(path, contents))?;
-        log::info!("Removed {}.", path.display());
-        Ok(())
+        if self.place.is_dry_run() {
+            let lines =
+                conf.purgeable()?.into_iter().map(|it| format!("Remove {}\n", it.display()));
+            let text: String = lines.collect();
+            std::io::stdout()
+                .write_all(text.as_bytes())
+                .context("cannot write to standard output")?;
+            return Ok(true);
+        }
+        if !path.exists() {
+            return Ok(false);
+        }
+        match conf.purge(|contents| is_unused(path, contents))? {
+            Purged::Gone => log::info!("Removed {}.", path.display()),
+            Purged::Stays(why) => {
+                log::warn!(
+                    "Removed all that is kcm's in {}; the folder stays: {why}",
+                    path.display()
+                );
+            }
+        }
+        Ok(true)
     }
 }
 
-/// Fails if any CPU list has a task: after a reconcile, one that lives, or that cannot be judged.
+const NOTHING_CHANGED: &str = "nothing was changed";
+
+/// Fails if any CPU list has a task, or anybody a record: after a reconcile, one that lives, or that
+/// cannot be judged.
 fn is_unused(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+    let path = path.display();
     for name in contents.pool_names()? {
         for list in contents.pool(&name)?.pool.lists {
             let pids = contents.tasks(&Slot::new(&name, &list.name))?.unwrap_or_default();
             let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
             ensure!(
                 pids.is_empty(),
-                "{} stays: CPU list {list} of pool {name} is held by process {}; end that first",
-                path.display(),
+                "{path} stays: CPU list {list} of pool {name} is held by process {}; end that first",
                 pids.join(", "),
                 list = list.name,
             );
         }
+    }
+    if let Some(record) = contents.records()?.readable.first() {
+        let (owner, pid) = (&record.owner, record.process.pid);
+        bail!("{path} stays: CPUs are held by {owner} (process {pid}); end that first");
     }
     Ok(())
 }

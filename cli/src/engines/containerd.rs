@@ -51,6 +51,11 @@ pub(super) fn uninstall() -> anyhow::Result<Wiring> {
     Ok(Wiring { files: main, restart_for: vec![CONFIG.into(), DROP_IN.into()] })
 }
 
+pub(super) fn files() -> Vec<PathBuf> {
+    let all = [CONFIG, DROP_IN, BASE_SPEC].map(PathBuf::from);
+    all.into_iter().filter(|path| path.exists()).collect()
+}
+
 pub(super) fn wired(hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
     let Some(main) = files::read_text(Path::new(CONFIG))? else {
         return Ok(Wired::No(format!("there is no {CONFIG}, and so no handler {HANDLER}")));

@@ -74,12 +74,7 @@ pub(super) fn uninstall(reader: Reader) -> anyhow::Result<Wiring> {
 
 pub(super) fn wired(reader: Reader, hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
     let looked_into = looked_into_now(reader)?;
-    let mut found = None;
-    for dir in &looked_into {
-        let path = Path::new(dir).join(FILE);
-        found = files::read_text(&path)?.map(|text| (path, text)).or(found);
-    }
-    let Some((path, text)) = found.filter(|(_, text)| is_our_hook(text)) else {
+    let Some((path, text)) = our_hook(&looked_into)? else {
         let dirs = looked_into.join(", ");
         return Ok(Wired::No(format!("no {FILE} of kcm's is where it looks for hooks: {dirs}")));
     };
@@ -89,6 +84,22 @@ pub(super) fn wired(reader: Reader, hook: &Path, conf_dir: &Path) -> anyhow::Res
         Some(wrong) => Wired::Wrong(format!("{shown}: {wrong}")),
         None => Wired::Yes(format!("{shown} names {}", hook.display())),
     })
+}
+
+pub(super) fn files(reader: Reader) -> anyhow::Result<Vec<PathBuf>> {
+    let hook = our_hook(&looked_into_now(reader)?)?.map(|(path, _)| path);
+    let drop_in = Path::new(places(reader).drop_ins).join(DROP_IN);
+    Ok(hook.into_iter().chain([drop_in].into_iter().filter(|path| path.exists())).collect())
+}
+
+/// The file that counts in these folders, if it is ours, with its text.
+fn our_hook(dirs: &[String]) -> anyhow::Result<Option<(PathBuf, String)>> {
+    let mut found = None;
+    for dir in dirs {
+        let path = Path::new(dir).join(FILE);
+        found = files::read_text(&path)?.map(|text| (path, text)).or(found);
+    }
+    Ok(found.filter(|(_, text)| is_our_hook(text)))
 }
 
 /// podman reads it whenever it is run.

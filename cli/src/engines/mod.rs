@@ -11,7 +11,7 @@ use kcm_core::host::files::Wanted;
 use kcm_shim_config::hook::HookCall;
 use kcm_shim_config::hooks_dirs::Reader;
 
-pub(crate) use programs::{find, run};
+pub(crate) use programs::{find, run, try_program};
 
 /// A container engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -80,6 +80,15 @@ impl Engine {
             Self::Containerd => containerd::wired(hook, conf_dir),
             Self::Crio => hooks_d::wired(Reader::Crio, hook, conf_dir),
             Self::Podman => hooks_d::wired(Reader::Podman, hook, conf_dir),
+        }
+    }
+
+    /// The files by which it calls the hook, as far as they are there.
+    pub(crate) fn files(self) -> anyhow::Result<Vec<PathBuf>> {
+        match self {
+            Self::Containerd => Ok(containerd::files()),
+            Self::Crio => hooks_d::files(Reader::Crio),
+            Self::Podman => hooks_d::files(Reader::Podman),
         }
     }
 

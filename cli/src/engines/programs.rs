@@ -30,3 +30,15 @@ pub(crate) fn run<A: AsRef<OsStr>>(name: &str, args: &[A]) -> anyhow::Result<Str
     ensure!(output.status.success(), "{line}: {}: {}", output.status, said.trim());
     String::from_utf8(output.stdout).with_context(|| format!("{line} prints no text"))
 }
+
+/// Fails unless a program of kcm's can be run where it is.
+pub(crate) fn try_program(path: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(path);
+    // A pipe, since there may be no /dev in another root.
+    command.arg("--version").env_clear().stdin(Stdio::piped());
+    let output = command.output().with_context(|| format!("cannot execute {}", path.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = path.display();
+    ensure!(output.status.success(), "{line} --version: {}: {}", output.status, said.trim());
+    Ok(())
+}

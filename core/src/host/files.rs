@@ -6,6 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{getegid, geteuid};
+
+use super::trust::Place;
 use super::{Error, regular};
 
 /// A file as it is to be.
@@ -15,7 +18,8 @@ pub struct Wanted {
     pub path: PathBuf,
     /// The content; none: no file.
     pub content: Option<Vec<u8>>,
-    /// Permissions; none: those that it has, 0644 for a new one.
+    /// Permissions of a file of our own, which will be this user's; none: somebody else's file,
+    /// which keeps its owner and permissions (0644 and this user's for a new one).
     pub mode: Option<u32>,
 }
 
@@ -27,6 +31,7 @@ pub struct Change {
     old: Option<Old>,
     new: Option<Vec<u8>>,
     mode: u32,
+    owner: (u32, u32),
 }
 
 #[derive(Debug)]
@@ -69,21 +74,35 @@ impl Change {
     }
 
     fn of(wanted: Wanted) -> Result<Option<Self>, Error> {
-        let path = match fs::canonicalize(&wanted.path) {
-            Ok(path) => path,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => wanted.path.clone(),
-            Err(e) => return Err(Error::io("find", &wanted.path, &e)),
-        };
+        let path = Place::find(&wanted.path)?.real().to_owned();
         let old = read_old(&path).map_err(|e| Error::io("read", &path, &e))?;
         let old_mode = old.as_ref().map(|old| old.metadata.mode() & 0o7777);
         let mode = wanted.mode.or(old_mode).unwrap_or(0o644);
+        let this_user = (geteuid().as_raw(), getegid().as_raw());
+        let old_owner = old.as_ref().map(|old| (old.metadata.uid(), old.metadata.gid()));
+        let owner = match wanted.mode {
+            Some(_) => this_user,
+            None => old_owner.unwrap_or(this_user),
+        };
         let is_so = match (&old, &wanted.content) {
-            (Some(old), Some(new)) => old.content == *new && old_mode == Some(mode),
+            (Some(old), Some(new)) => {
+                old.content == *new && old_mode == Some(mode) && old_owner == Some(owner)
+            }
             (None, None) => true,
             _ => false,
         };
         let asked = wanted.path;
-        Ok((!is_so).then_some(Self { asked, path, old, new: wanted.content, mode }))
+        Ok((!is_so).then_some(Self { asked, path, old, new: wanted.content, mode, owner }))
+    }
+
+    /// Where the new content is while everything is staged.
+    pub fn staged(&self) -> PathBuf {
+        self.beside("kcm-new")
+    }
+
+    /// Whether it is a program that is to be there.
+    pub fn is_program(&self) -> bool {
+        self.new.is_some() && self.mode & 0o111 != 0
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -98,15 +117,27 @@ impl Change {
         remove_if_there(&path)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(content)?;
-        if let Some(old) = &self.old {
-            fchown(&file, Some(old.metadata.uid()), Some(old.metadata.gid()))?;
+        let made = file.metadata()?;
+        if (made.uid(), made.gid()) != self.owner {
+            fchown(&file, Some(self.owner.0), Some(self.owner.1))?;
         }
         file.set_permissions(Permissions::from_mode(self.mode))?;
         file.sync_all()
     }
 
-    fn staged(&self) -> PathBuf {
-        self.beside("kcm-new")
+    /// Has the folder show that names can be moved and, for an old file, doubled there, while
+    /// nothing has changed: not every file system can (FAT has no second names).
+    fn try_names(&self) -> io::Result<()> {
+        if self.new.is_some() {
+            let tried = self.beside("kcm-try");
+            fs::rename(self.staged(), &tried)?;
+            fs::rename(&tried, self.staged())?;
+        }
+        if self.old.is_some() {
+            remove_if_there(&self.kept())?;
+            fs::hard_link(&self.path, self.kept())?;
+        }
+        Ok(())
     }
 
     /// The old file keeps a second name until all is done.
@@ -115,10 +146,6 @@ impl Change {
     }
 
     fn put_in_place(&self) -> io::Result<()> {
-        if self.old.is_some() {
-            remove_if_there(&self.kept())?;
-            fs::hard_link(&self.path, self.kept())?;
-        }
         match self.new {
             Some(_) => fs::rename(self.staged(), &self.path),
             None => fs::remove_file(&self.path),
@@ -169,13 +196,23 @@ pub fn changes(wanted: Vec<Wanted>) -> Result<Vec<Change>, Error> {
 /// Makes all changes, in their order, or, on an error, none. What is interrupted (power, SIGKILL)
 /// has made some, each whole, and is completed by being run again.
 pub fn apply(changes: &[Change]) -> Result<(), Error> {
+    apply_unless(changes, || Ok(()))
+}
+
+/// Does so unless `objection` fails, which is asked when all is staged and nothing has changed.
+pub fn apply_unless<E: From<Error>>(
+    changes: &[Change],
+    objection: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
     let mut folders = Vec::new();
-    let staged = stage_all(changes, &mut folders);
-    let done = staged.and_then(|()| put_all_in_place(changes));
+    let staged = stage_all(changes, &mut folders).map_err(E::from);
+    let done = staged.and_then(|()| objection());
+    let done = done.and_then(|()| put_all_in_place(changes).map_err(E::from));
     for change in changes {
         // All that is left of them is names of ours.
-        let _ = remove_if_there(&change.staged());
-        let _ = remove_if_there(&change.kept());
+        for name in ["kcm-new", "kcm-try", "kcm-old"] {
+            let _ = remove_if_there(&change.beside(name));
+        }
     }
     if done.is_err() {
         for folder in folders.iter().rev() {
@@ -191,6 +228,9 @@ fn stage_all(changes: &[Change], folders: &mut Vec<PathBuf>) -> Result<(), Error
             make_folders(parent, folders).map_err(|e| Error::io("make", parent, &e))?;
         }
         change.stage().map_err(|e| Error::io("write", &change.staged(), &e))?;
+    }
+    for change in changes {
+        change.try_names().map_err(|e| Error::io("give second names beside", &change.path, &e))?;
     }
     Ok(())
 }
@@ -250,18 +290,6 @@ pub fn with_suffix(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>, Error> {
     let mut paths: Vec<PathBuf> = names.map(|entry| entry.path()).collect();
     paths.sort();
     Ok(paths)
-}
-
-/// Whether anybody but root may write a file, or put another in its place.
-pub fn is_writable_by_others(path: &Path) -> Result<bool, Error> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    for path in [path, folder] {
-        let metadata = fs::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
-        if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Removes a folder if nothing is in it.

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod child;
 pub mod files;
 pub mod mark;
+mod mounts;
 pub mod names;
 pub mod neighbours;
 pub mod procfs;
@@ -17,6 +18,7 @@ pub mod stop;
 mod sys;
 pub mod sysfs;
 pub mod systemd;
+pub mod trust;
 
 use std::path::{Path, PathBuf};
 

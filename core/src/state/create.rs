@@ -13,7 +13,7 @@ use super::lock::{self, LOCK, Lock, LockTimeout};
 use crate::plan::init::PlannedPool;
 
 /// Where the pools are made before they are renamed into place.
-const STAGING: &str = ".tmp-pools";
+pub(super) const STAGING: &str = ".tmp-pools";
 
 /// What an empty directory may hold: a killed init's leftovers, and a file system's own folder.
 const NOTHING: [&str; 4] = [LOCK, STAGING, ALLOCATIONS, "lost+found"];

@@ -22,8 +22,8 @@ use super::{Error, hold, lock};
 /// A folder held open, with its path for messages.
 #[derive(Debug)]
 pub(crate) struct Dir {
-    fd: OwnedFd,
-    path: PathBuf,
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
 }
 
 /// A plain file that was found and not opened.

@@ -24,6 +24,7 @@ mod dir;
 mod error;
 mod hold;
 mod lock;
+mod purge;
 mod turnstile;
 mod update;
 
@@ -34,6 +35,7 @@ pub use create::{Created, create};
 pub use error::Error;
 pub use hold::Hold;
 pub use lock::{BadTimeout, LockTimeout};
+pub use purge::{Foreign, NotPurged, Purged};
 pub use update::Update;
 
 use crate::notice::Notice;
@@ -65,20 +67,6 @@ impl ConfDir {
         let result = Update::new(dir)?.run(change);
         drop(lock);
         result
-    }
-
-    /// Locks the directory, and removes it with all that is in it, unless `may_go` objects.
-    pub fn remove<E: From<Error>>(
-        &self,
-        may_go: impl FnOnce(&Contents) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (dir, lock) = lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit)?;
-        may_go(&Contents::new(dir)?)?;
-        #[allow(clippy::disallowed_methods)] // this is where file access belongs
-        let removed = std::fs::remove_dir_all(&self.path);
-        drop(lock);
-        removed
-            .map_err(|cause| Error::Io { action: "remove", path: self.path.clone(), cause }.into())
     }
 
     /// Lets `look` read the directory, under a shared lock where this process may have it; a

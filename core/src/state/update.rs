@@ -22,7 +22,7 @@ use crate::task::format_tasks;
 const STAGED: &str = ".tmp-";
 
 /// Whose target is the boot in which the directory was last written.
-const BOOT: &str = ".boot";
+pub(super) const BOOT: &str = ".boot";
 const BOOT_STAGED: &str = ".tmp-boot";
 
 /// The configuration directory, locked: the only thing that writes it.

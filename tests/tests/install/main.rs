@@ -4,6 +4,7 @@
 
 mod containerd;
 mod hooks_d;
+mod places;
 mod programs;
 mod undisturbed;
 
