@@ -14,8 +14,8 @@ const PREFIX: &str = "kcm.intel.com/";
 const POOL: &str = "kcm.intel.com/pool";
 const CORES: &str = "kcm.intel.com/cores";
 
-/// More cores than any machine has; a number past it is a mistake.
-const MOST_CORES: usize = 8192;
+/// More cores than any machine has; a number past it is a mistake. (As the policy kcm-pools.)
+const MOST_CORES: usize = 9999;
 
 /// What is to be done for a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +191,7 @@ fn shown(key: &str) -> String {
 
 fn parse_cores(value: &str) -> anyhow::Result<NonZeroUsize> {
     anyhow::ensure!(value.bytes().all(|b| b.is_ascii_digit()), "not a number");
+    anyhow::ensure!(value.len() < 2 || !value.starts_with('0'), "a 0 in front");
     let cores: usize = value.parse()?;
     anyhow::ensure!(cores <= MOST_CORES, "no machine has that many");
     NonZeroUsize::new(cores).context("0 cores")

@@ -129,7 +129,7 @@ fn malformed_values_are_refused_with_key_and_value() {
         let text = asked(&[("kcm.intel.com/pool", value)], None);
         assert!(text.starts_with(&format!("annotation kcm.intel.com/pool is {value:?}")), "{text}");
     }
-    for value in ["0", "-1", "1.5", "", "x", "+2", "99999999999999999999", "8193"] {
+    for value in ["0", "-1", "1.5", "", "x", "+2", "99999999999999999999", "10000", "01", "00"] {
         let pairs = [("kcm.intel.com/pool", "p"), ("kcm.intel.com/cores", value)];
         let text = asked(&pairs, None);
         assert!(
