@@ -88,8 +88,7 @@ fn what_a_failed_create_took_the_next_container_gets() {
             (podman.cpus("next", 0), holder(podman)),
             (cpu.clone(), podman.pid("next").to_string())
         );
-        let records = fs::read_dir("/etc/kcm/allocations").unwrap();
-        assert_eq!(records.count(), 1);
+        assert_eq!(podman.node.records(), 1);
     });
 }
 
