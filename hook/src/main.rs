@@ -5,6 +5,7 @@ mod annotations;
 mod args;
 mod create;
 mod default_pool;
+mod identity;
 mod logging;
 mod oci;
 mod pin;
