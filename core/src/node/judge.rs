@@ -97,6 +97,10 @@ impl<'a> Judge<'a> {
         if !mark::can_be_seen(&self.node.procfs) {
             return Ok(true);
         }
+        // kcm 0.1 left no mark.
+        if cgroup.inode.is_some() {
+            return Ok(false);
+        }
         let seen = self.node.seen(record.process.pid, Some(&cgroup.path))?;
         Ok(seen.is_some_and(|seen| seen.all() == record.cpus()))
     }
