@@ -18,6 +18,7 @@ const MANY: usize = 64;
 pub(super) struct PoolJudge<'a> {
     pub(super) judge: Judge<'a>,
     records: Records,
+    owners: HashSet<Owner>,
     /// Which of the records name a list.
     by_slot: HashMap<Slot, Vec<usize>>,
     alive: Vec<OnceCell<bool>>,
@@ -34,8 +35,10 @@ impl<'a> PoolJudge<'a> {
                 by_slot.entry(Slot::new(&record.pool, list)).or_default().push(i);
             }
         }
+        let owners = records.readable.iter().map(|record| record.owner.clone()).collect();
         let alive = records.readable.iter().map(|_| OnceCell::new()).collect();
-        Self { judge, records, by_slot, alive, living_pids: OnceCell::new(), first_of_boot: false }
+        let (living_pids, first_of_boot) = (OnceCell::new(), false);
+        Self { judge, records, owners, by_slot, alive, living_pids, first_of_boot }
     }
 
     /// Before anybody else has written in this boot: a PID in the `tasks` of a list that kcm gave
@@ -92,7 +95,7 @@ impl<'a> PoolJudge<'a> {
         {
             let pid = record.process.pid;
             // Its owner may have another record by now, which stays.
-            let is_known = self.records.readable.iter().any(|known| known.owner == record.owner);
+            let is_known = self.owners.contains(&record.owner);
             let nameless = |task: Task| Task { owner: task.owner.filter(|_| !is_known), ..task };
             if !written.contains(&pid) {
                 unwritten.push(nameless(task(record, self.judge.life(record)?, false)));
