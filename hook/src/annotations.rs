@@ -52,7 +52,7 @@ pub(crate) fn identity(annotations: &Annotations) -> Identity {
             namespace: get(namespace),
             image: get(image),
             runtime: Some(runtime.into()),
-            command: None,
+            ..Details::default()
         },
     };
     if annotations.contains_key("io.kubernetes.cri-o.ContainerType") {

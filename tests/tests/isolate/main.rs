@@ -4,6 +4,7 @@
 mod arguments;
 mod at_once;
 mod blind;
+mod confined;
 mod cpus;
 mod dead_holders;
 mod descendants;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::fixtures::*;
-use super::super::{get_control_group, set_unit_properties, unit_path};
+use super::super::{get, set_unit_properties, unit_path};
 use super::*;
 use crate::CpuSet;
 
@@ -13,7 +13,8 @@ fn decoded(bytes: &[u8]) -> Message {
 #[test]
 fn the_calls_are_the_bytes_that_the_specification_asks_for() {
     let path = unit_path("init.scope");
-    assert_eq!(get_control_group(&path).encode(1), GET);
+    let scope = "org.freedesktop.systemd1.Scope";
+    assert_eq!(get(&path, scope, "ControlGroup").encode(1), GET);
     let (cpus, nodes): (CpuSet, CpuSet) = ("0,8-9".parse().unwrap(), "0".parse().unwrap());
     let properties = [("AllowedCPUs", &cpus), ("AllowedMemoryNodes", &nodes)];
     assert_eq!(set_unit_properties("init.scope", &properties).encode(1), SET);
