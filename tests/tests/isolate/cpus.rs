@@ -8,6 +8,8 @@ use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{Isolate, nothing_must_be_held, status};
 use kcm_tests::machine::{cgroup_file, start_time, sysfs_cpus, together, two_cpus};
 
+use super::descendants::is_executed;
+
 /// What a command is told of its CPUs, and what its own child may use.
 const REPORT: &str = "echo \"$KCM_CPUS_ASSIGNED $KCM_CPUS_ASSIGNED_MASK\"
 sed -n 's/^Cpus_allowed_list:[[:blank:]]*//p' /proc/self/status";
@@ -72,6 +74,7 @@ fn must_be_recorded(by_affinity: bool) {
     let isolate = Isolate::new(&conf_dir, "p", &words);
     let isolate = if by_affinity { isolate.by_affinity() } else { isolate }.start();
     let (child, pid) = (isolate.process(0), isolate.pid());
+    is_executed(&child);
     assert_eq!(conf_dir.tasks("p", &first), pid.to_string());
     assert_eq!(conf_dir.tasks("p", &second), "");
     assert_eq!(conf_dir.allocations(), [format!("isolate-{pid}.json")]);

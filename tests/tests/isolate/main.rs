@@ -14,6 +14,7 @@ mod no_shell;
 mod outcomes;
 mod pid_reuse;
 mod pty;
+mod realtime;
 mod refusals;
 mod signals;
 mod usage;
