@@ -386,6 +386,7 @@ mod tests {
             image: Some(long.clone()),
             runtime: None,
             command: Some(words),
+            mark: None,
         };
         let whole = Allocation { lists, details, ..record() };
         let json = whole.to_json();
