@@ -116,8 +116,8 @@ pub struct Details {
     /// The command line of `isolate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
-    /// What the environment of all that an `isolate` without a cgroup has started is marked with
-    /// ([`crate::host::environ`]); 200 characters at most.
+    /// The digest of what the environment of all is marked with that an `isolate` without a cgroup
+    /// has started ([`crate::host::environ`]): whoever may read the record cannot mark himself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
 }
@@ -151,8 +151,8 @@ impl Details {
 const DETAIL_LIMIT: usize = 1 << 10;
 const COMMAND_LIMIT: usize = 3 << 10;
 
-/// Bytes of a mark: an owner, and a number that nobody can guess.
-const MARK_LIMIT: usize = 300;
+/// Bytes of a digest: SHA-256, in hexadecimal.
+const MARK_LIMIT: usize = 64;
 
 /// A text's beginning of at most `limit` bytes, with a mark where there was more.
 fn cut(text: &str, limit: usize) -> String {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kcm_core::host::environ::{Found, Mark, search_by};
+use kcm_core::host::environ::{Found, Mark, digest, search_by};
 use kcm_core::host::procfs::Procfs;
 use kcm_core::task::Pid;
 use kcm_tests::machine::start_time;
@@ -28,7 +28,7 @@ fn process(procfs: &Path, pid: u32, start_time: u64) -> std::path::PathBuf {
 }
 
 fn mark(value: &str, since: u64) -> Mark {
-    Mark { value: value.to_owned(), since: Some(since) }
+    Mark { digest: digest(value.as_bytes()), owner: "isolate-1".into(), since: Some(since) }
 }
 
 fn pids(pids: &[i32]) -> Vec<Pid> {

@@ -29,8 +29,10 @@ const LISTINGS: usize = 3;
 /// A mark to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The value of [`VARIABLE`].
-    pub value: String,
+    /// The digest of the value of [`VARIABLE`]: the value itself only those know that have it.
+    pub digest: String,
+    /// Whose it is.
+    pub owner: String,
     /// The start time of the `kcm isolate` that gave it, in clock ticks since boot, where it is
     /// known: what has started before cannot have it.
     pub since: Option<u64>,
@@ -39,15 +41,8 @@ pub struct Mark {
 impl Mark {
     /// The mark of what an `isolate` has started; none where there is none.
     pub fn of(record: &Allocation) -> Option<Self> {
-        let value = record.details.mark.clone()?;
-        Some(Self { value, since: record.process.start_time })
-    }
-
-    /// Whose it is.
-    pub fn owner(&self) -> &str {
-        // A UUID has 36 characters.
-        let end = self.value.len().saturating_sub(37);
-        self.value.get(..end).unwrap_or(&self.value)
+        let digest = record.details.mark.clone()?;
+        Some(Self { digest, owner: record.owner.to_string(), since: record.process.start_time })
     }
 }
 
@@ -60,6 +55,12 @@ pub enum Found {
     In(Pid),
     /// No process is known to have it, but these could not be read, or not in time.
     Unknown(Vec<Pid>),
+}
+
+/// What a record says of a mark: its SHA-256, in hexadecimal.
+pub fn digest(value: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(value).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A mark that nobody can guess, for an owner.

@@ -21,7 +21,7 @@ pub(super) struct Marks(HashMap<String, Found>);
 impl Marks {
     /// Whether a process has it, or may have it; none where nobody has looked.
     pub(super) fn may_be_somewhere(&self, mark: &Mark) -> Option<bool> {
-        self.0.get(&mark.value).map(|found| *found != Found::Nowhere)
+        self.0.get(&mark.digest).map(|found| *found != Found::Nowhere)
     }
 }
 
@@ -42,7 +42,7 @@ impl Node {
             notices.push(Notice::warning(format!(
                 "what {} holds stays held: {} may have been started by it, and its environment could \
                  not be read in time; run kcm reconcile as root, or end that process",
-                mark.owner(),
+                mark.owner,
                 match &named[..] {
                     [] => "some process".to_owned(),
                     [pid] => format!("process {pid}"),
@@ -50,6 +50,6 @@ impl Node {
                 }
             )));
         }
-        Marks(marks.iter().map(|mark| mark.value.clone()).zip(found).collect())
+        Marks(marks.iter().map(|mark| mark.digest.clone()).zip(found).collect())
     }
 }

@@ -48,7 +48,7 @@ impl<'n> Held<'n> {
         let take = |own: Option<&OwnCgroup>| {
             let usable = usable(online, own)?;
             let command = Some(words.for_the_record());
-            let mark = own.is_none().then(|| mark.clone());
+            let mark = own.is_none().then(|| environ::digest(mark.as_bytes()));
             let details = Details { command, mark, ..Details::default() };
             allocate(isolate, node, &process, usable, own, details)
         };

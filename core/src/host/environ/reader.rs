@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::super::errand::Errand;
 use super::super::procfs::{Procfs, field_of_stat};
 use super::super::{is_gone, read};
-use super::{Candidate, Mark, VARIABLE};
+use super::{Candidate, Mark, VARIABLE, digest};
 
 /// What of an environment is read at most, in bytes: the kernel takes 6 MiB of arguments and
 /// environment (execve(2), "Limits on size of arguments and environment").
@@ -63,7 +63,7 @@ impl Reader {
         told.push(0);
         told.extend(format!("{}\0", marks.len()).as_bytes());
         for mark in marks {
-            told.extend(mark.value.as_bytes());
+            told.extend(mark.digest.as_bytes());
             told.push(0);
         }
         for Candidate { pid, thread, .. } in candidates {
@@ -157,7 +157,9 @@ pub(in crate::host) fn look(input: impl BufRead, mut output: impl Write) -> io::
         match environment(&root.join(text(place))) {
             Ok(environment) => {
                 for value in values(&environment) {
-                    for (nth, _) in marks.iter().enumerate().filter(|(_, mark)| **mark == value) {
+                    let digest = digest(value);
+                    let has = |mark: &&[u8]| *mark == digest.as_bytes();
+                    for (nth, _) in marks.iter().enumerate().filter(|(_, mark)| has(mark)) {
                         writeln!(output, "H{nth}")?;
                     }
                 }
@@ -173,7 +175,10 @@ pub(in crate::host) fn look(input: impl BufRead, mut output: impl Write) -> io::
 /// The values that the variable has in an environment.
 fn values(environment: &[u8]) -> impl Iterator<Item = &[u8]> {
     let entries = environment.split(|&byte| byte == 0);
-    entries.filter_map(|entry| entry.strip_prefix(VARIABLE.as_bytes())?.strip_prefix(b"="))
+    let values =
+        entries.filter_map(|entry| entry.strip_prefix(VARIABLE.as_bytes())?.strip_prefix(b"="));
+    // The first is what programs see (getenv(3)); somebody may have put in many.
+    values.take(1)
 }
 
 /// A process's whole environment. While one is about to execute another program, it has none for a
