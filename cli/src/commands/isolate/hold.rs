@@ -28,7 +28,7 @@ pub(super) struct Held<'n> {
 
 /// What holds them, beside this process.
 enum By {
-    Cgroup(OwnCgroup),
+    Cgroup(Box<OwnCgroup>),
     /// The record's lock, which all inherit, and this mark in their environment.
     Mark(String),
 }
@@ -84,7 +84,7 @@ impl<'n> Held<'n> {
         }
         let why_no_cgroup = by.as_ref().err().map(ToString::to_string);
         let by = match by {
-            Ok(own) => By::Cgroup(own),
+            Ok(own) => By::Cgroup(Box::new(own)),
             Err(_) => By::Mark(mark),
         };
         let held = Self { node, allocation, cpus, callers, by };
