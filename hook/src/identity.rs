@@ -128,7 +128,7 @@ pub(crate) fn identity(annotations: &Annotations, id: &str) -> Identity {
         Caller::Podman | Caller::Unclear | Caller::Bare => false,
     };
     let runtime = caller.name().map(str::to_owned);
-    let details = Details { container, pod, namespace, image, runtime, command: None };
+    let details = Details { container, pod, namespace, image, runtime, ..Details::default() };
     Identity { details, is_sandbox, caller }
 }
 

@@ -15,6 +15,9 @@ use crate::task::{Pid, Process};
 /// Inode of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+
 /// A procfs, by the folder that it is mounted on.
 #[derive(Clone, Debug)]
 pub struct Procfs {
@@ -86,8 +89,18 @@ impl Procfs {
     }
 
     fn is_in_initial_namespace(&self) -> bool {
-        let namespace = std::fs::read_link(self.root.join("self/ns/pid"));
-        namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE)
+        self.is_own_namespace("pid", INITIAL_PID_NAMESPACE)
+    }
+
+    /// Whether the paths of cgroups that procfs shows this process are the kernel's own
+    /// (cgroup_namespaces(7)).
+    pub fn is_in_initial_cgroup_namespace(&self) -> bool {
+        self.is_own_namespace("cgroup", INITIAL_CGROUP_NAMESPACE)
+    }
+
+    fn is_own_namespace(&self, kind: &str, expected: &str) -> bool {
+        let namespace = std::fs::read_link(self.root.join("self/ns").join(kind));
+        namespace.is_ok_and(|name| name.as_os_str() == expected)
     }
 
     /// This process's PID in the procfs's namespace; none where that does not show it.
@@ -130,13 +143,24 @@ impl Procfs {
 
     /// Whether any thread of a process has not ended: its first may end before the others.
     fn has_live_thread(&self, pid: Pid) -> Result<bool, Error> {
+        Ok(self.live_thread(pid)?.is_some())
+    }
+
+    /// A thread of a process that has not ended.
+    pub(super) fn live_thread(&self, pid: Pid) -> Result<Option<Pid>, Error> {
         for thread in self.threads(pid)? {
             let text = read(&self.path(pid, &format!("task/{thread}/stat")))?;
             if text.as_deref().and_then(parse_stat).is_some_and(|stat| !stat.ended) {
-                return Ok(true);
+                return Ok(Some(thread));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// A number that nobody can guess, and that no two have: 122 bits, written as a UUID (random(4)).
+    pub(super) fn random_uuid(&self) -> Result<String, Error> {
+        let text = read_existing(&self.root.join("sys/kernel/random/uuid"))?;
+        Ok(text.trim().to_owned())
     }
 
     /// Whether start times of this process's time namespace are comparable with PID 1's
@@ -215,6 +239,18 @@ impl Procfs {
             .flat_map(|text| text.split_whitespace())
             .filter_map(|n| n.parse().ok())
             .collect()
+    }
+
+    /// All living descendants of a process, as far as the kernel tells.
+    pub fn descendants(&self, pid: Pid) -> Vec<Pid> {
+        let mut found: Vec<Pid> = Vec::new();
+        let mut look_at = vec![pid];
+        while let Some(pid) = look_at.pop() {
+            let children = self.children(pid);
+            found.extend(&children);
+            look_at.extend(children);
+        }
+        found
     }
 
     /// Whether a process is in a container: in a PID namespace below that of the procfs, or, with

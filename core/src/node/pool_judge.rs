@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::Error;
 use super::judge::Judge;
 use crate::allocation::{Allocation, Owner};
+use crate::host::own_cgroup;
 use crate::plan::Slot;
+use crate::plan::reconcile::{Forgotten, Reclaimed};
 use crate::pool::{CpuList, Pool};
 use crate::state::{Index, Records};
 use crate::task::{Glance, Judged, Life, Pid, Task, TasksFile};
@@ -50,6 +52,17 @@ impl<'a> PoolJudge<'a> {
     /// All records that could be read.
     pub(super) fn records(&self) -> &[Allocation] {
         &self.records.readable
+    }
+
+    /// Removes the empty cgroups that dead isolates have left.
+    pub(super) fn remove_cgroups(&self, reclaimed: &[Reclaimed], forgotten: &[Forgotten]) {
+        let Some(hierarchy) = &self.judge.node.hierarchy else { return };
+        let owners = reclaimed.iter().filter_map(|reclaimed| reclaimed.owner.as_ref());
+        let owners: HashSet<&Owner> = owners.chain(forgotten.iter().map(|f| &f.owner)).collect();
+        let records = self.records.readable.iter();
+        for record in records.filter(|r| r.is_isolates() && owners.contains(&r.owner)) {
+            record.cgroup.iter().for_each(|left| own_cgroup::remove_if_left(hierarchy, left));
+        }
     }
 
     /// Reads and judges every list of a pool.
