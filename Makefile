@@ -58,7 +58,13 @@ deep: build ## What takes long and is run before a release: fuzzing, ten minutes
 	@tests/require $(TEST_PACKAGES) $(CHECK_PACKAGES) g++
 	@[ -x $(TOOLS)/bin/cargo-fuzz ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(FUZZ_VERSION))
 	PATH="$(TOOLS)/bin:$$PATH" fuzz/run
+	KCM_CHAOS_SECONDS=$(or $(KCM_CHAOS_SECONDS),600) cargo test --locked -p kcm-tests --test chaos -- --nocapture
 	cargo test --locked -p kcm-tests --test five_hundred_nodes -- --nocapture
+
+.PHONY: soak
+soak: build ## An hour of chaos, after which nothing has grown (KCM_SOAK_SECONDS, root)
+	@tests/require $(TEST_PACKAGES) $(CHECK_PACKAGES)
+	cargo test --locked -p kcm-tests --test chaos -- --nocapture --ignored an_hour
 
 .PHONY: bench
 bench: build ## Measure what kcm costs, and write docs/benchmarks.md (root)

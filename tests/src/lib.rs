@@ -12,6 +12,7 @@ pub mod cri;
 pub mod hook;
 pub mod isolate;
 pub mod kcm;
+pub mod kernel_audit;
 pub mod log;
 pub mod machine;
 pub mod mount;
