@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod child;
 pub mod files;
 pub mod mark;
+pub mod mounted;
 mod mounts;
 pub mod names;
 pub mod neighbours;

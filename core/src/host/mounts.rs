@@ -51,7 +51,7 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// Blanks and backslashes are there as `\040`.
-fn unescape(text: &str) -> PathBuf {
+pub(super) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

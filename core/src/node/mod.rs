@@ -5,6 +5,7 @@ mod judge;
 mod pool_judge;
 mod reconcile;
 mod repair;
+mod survey;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use judge::Judge;
 use pool_judge::PoolJudge;
 pub use reconcile::Reconciled;
 pub use repair::{Mismatch, NotRepaired};
+pub use survey::{Nameless, Seeming, Survey};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -106,7 +108,7 @@ impl Node {
     /// administrator should hear of, also where nothing is given.
     pub fn allocate(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Granted, Error> {
         self.conf.update(|state| {
-            self.enter_boot(state, &request.process.boot_id, notices)?;
+            self.enter_boot(state, request, notices)?;
             // First, since it may free what an earlier container of this name held.
             let held = self.held_already(state, request, notices)?;
             let Listing { pool, memory, odd } = state.pool(&request.pool)?;
@@ -155,12 +157,15 @@ impl Node {
     fn enter_boot(
         &self,
         state: &Update,
-        boot_id: &str,
+        request: &Request,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
+        let boot_id = &request.process.boot_id;
         if state.is_of_boot(boot_id)? {
             return Ok(());
         }
+        // Nothing is written in a directory that may be none of kcm's.
+        state.pool(&request.pool)?;
         let judge = self.pool_judge(state, None, notices)?.first_of_boot(true);
         for name in state.pool_names()? {
             // Whatever is wrong with another pool is not this caller's.
@@ -348,14 +353,7 @@ fn readable_records(state: &Update) -> Result<(Records, Vec<String>), Error> {
         }
         said.push(set_aside(state, &owner, &error));
     }
-    if !records.unread.is_empty() {
-        said.push(format!(
-            "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
-             writes is so large: look at the largest, and remove what is not kcm's",
-            records.unread.len(),
-            state.allocations_path().display()
-        ));
-    }
+    said.extend(records.too_many(&state.allocations_path()));
     Ok((records, said))
 }
 

@@ -1,6 +1,7 @@
 //! Reading the configuration directory.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::dir::{Content, Dir, Plain};
@@ -20,6 +21,8 @@ pub(super) const EXCLUSIVE: &str = "exclusive";
 const MEMS: &str = "mems";
 pub(super) const RECORD_SUFFIX: &str = ".json";
 pub(super) const ASIDE_SUFFIX: &str = ".bad";
+/// Whose target is the boot in which the directory was last written.
+pub(super) const BOOT: &str = ".boot";
 
 /// Room for 8,000 PIDs; a larger `tasks` file is none of kcm's.
 pub(super) const TASKS_FILE: Plain = Plain {
@@ -72,6 +75,21 @@ pub struct Records {
     pub unread: Vec<Owner>,
     /// The inodes of those that were read, by which their other names are known.
     inodes: HashSet<u64>,
+}
+
+impl Records {
+    /// What is to be said of those that were not read.
+    pub fn too_many(&self, folder: &Path) -> Option<String> {
+        let text = || {
+            format!(
+                "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
+                 writes is so large: look at the largest, and remove what is not kcm's",
+                self.unread.len(),
+                folder.display()
+            )
+        };
+        (!self.unread.is_empty()).then(text)
+    }
 }
 
 /// What a pool says of the memory of its containers.
@@ -250,6 +268,12 @@ impl Contents {
             Some(TasksFile::Pids(pids)) => Ok(Some(pids)),
             Some(TasksFile::Damaged { cause, .. }) => Err(Error::Damaged { cause }),
         }
+    }
+
+    /// Whether the directory was written in this boot.
+    pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
+        let boot = self.allocations.as_ref().and_then(|dir| dir.read_link(BOOT));
+        Ok(boot.as_deref() == Some(boot_id))
     }
 
     /// The owner's record; none where there is none.

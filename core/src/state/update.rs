@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, record_name,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, record_name,
 };
 use super::dir::{Dir, Plain};
 use super::error::Error;
@@ -21,8 +21,6 @@ use crate::task::format_tasks;
 /// there as long as `.tmp-0` is: the next writer finds leftovers without looking for them.
 const STAGED: &str = ".tmp-";
 
-/// Whose target is the boot in which the directory was last written.
-pub(super) const BOOT: &str = ".boot";
 const BOOT_STAGED: &str = ".tmp-boot";
 
 /// The configuration directory, locked: the only thing that writes it.
@@ -137,12 +135,6 @@ impl Update {
             Err(error) if error.is_content() => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether the directory was written in this boot.
-    pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
-        let boot = self.allocations.get().and_then(|dir| dir.read_link(BOOT));
-        Ok(boot.as_deref() == Some(boot_id))
     }
 
     /// Whether anything was ever allocated in it.
