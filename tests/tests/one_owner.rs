@@ -2,8 +2,8 @@
 //! the most, and the next container is refused or gets another list.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -172,6 +172,7 @@ fn a_pool_that_does_not_say_whether_it_is_exclusive_gives_nothing() {
         let conf = ConfDir::new(&[("p", true, &["0"]), ("q", true, &["1"])]);
         let path = conf.path().join("pools/p/exclusive");
         harm(&path, case);
+        close_the_lock(&conf);
         let before = tree(conf.path());
         for _ in 0..2 {
             let container = StandIn::new(&new_id("refused"));
@@ -195,6 +196,11 @@ fn a_pool_that_does_not_say_whether_it_is_exclusive_gives_nothing() {
     }
 }
 
+/// What the first writer does, whatever else it does.
+fn close_the_lock(conf: &ConfDir) {
+    fs::set_permissions(conf.path().join("lock"), Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A directory as CMK 1.1 and newer make it: lists lie below a socket's folder.
 fn of_cmk(sockets: &[(&str, &[&str])]) -> ConfDir {
     let conf = ConfDir::new(&[("p", true, &[]), ("q", true, &[])]);
@@ -206,6 +212,7 @@ fn of_cmk(sockets: &[(&str, &[&str])]) -> ConfDir {
             fs::write(folder.join("tasks"), "").unwrap();
         }
     }
+    close_the_lock(&conf);
     // In the other pool no socket has a core.
     fs::create_dir(conf.path().join("pools/q/0")).unwrap();
     conf

@@ -131,7 +131,11 @@ impl Node {
         unsearched: &mut Vec<environ::Mark>,
     ) -> Result<Granted, Error> {
         self.conf.update(|state| {
-            self.enter_boot(state, &request.process.boot_id, notices)?;
+            if !state.is_of_boot(&request.process.boot_id)? {
+                // Nothing is written into a directory that has no such pool.
+                state.pool(&request.pool)?;
+                self.enter_boot(state, &request.process.boot_id, notices)?;
+            }
             // First, since it may free what an earlier container of this name held.
             let held = self.held_already(state, request, notices)?;
             let Listing { pool, memory, odd } = state.pool(&request.pool)?;
@@ -187,9 +191,6 @@ impl Node {
         boot_id: &str,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        if state.is_of_boot(boot_id)? {
-            return Ok(());
-        }
         let judge = self.pool_judge(state, None, &Marks::default(), notices)?.first_of_boot(true);
         for name in state.pool_names()? {
             // Whatever is wrong with another pool is not this caller's.
