@@ -14,8 +14,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use commands::Cli;
+use kcm_core::host::errand;
 
 fn main() -> ExitCode {
+    if let Some(done) = errand::run_if_sent() {
+        return done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version, too: those go to standard output, with status 0.

@@ -116,6 +116,10 @@ pub struct Details {
     /// The command line of `isolate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// The digest of what the environment of all is marked with that an `isolate` without a cgroup
+    /// has started ([`crate::host::environ`]): whoever may read the record cannot mark himself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 impl Details {
@@ -138,6 +142,7 @@ impl Details {
             image: cut(&self.image),
             runtime: cut(&self.runtime),
             command,
+            mark: self.mark.clone().filter(|mark| mark.len() <= MARK_LIMIT),
         }
     }
 }
@@ -145,6 +150,9 @@ impl Details {
 /// Bytes of one detail, and of a command line.
 const DETAIL_LIMIT: usize = 1 << 10;
 const COMMAND_LIMIT: usize = 3 << 10;
+
+/// Bytes of a digest: SHA-256, in hexadecimal.
+const MARK_LIMIT: usize = 64;
 
 /// A text's beginning of at most `limit` bytes, with a mark where there was more.
 fn cut(text: &str, limit: usize) -> String {
@@ -179,6 +187,11 @@ impl Allocation {
     /// The path of its cgroup.
     pub fn cgroup_path(&self) -> Option<&str> {
         self.cgroup.as_ref().map(|cgroup| cgroup.path.as_str())
+    }
+
+    /// Whether it is that of an `isolate`, whose process is kcm's own, not the command's.
+    pub fn is_isolates(&self) -> bool {
+        self.details.command.is_some()
     }
 
     /// Whether it names a list of a pool.
@@ -373,6 +386,7 @@ mod tests {
             image: Some(long.clone()),
             runtime: None,
             command: Some(words),
+            mark: None,
         };
         let whole = Allocation { lists, details, ..record() };
         let json = whole.to_json();

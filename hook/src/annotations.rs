@@ -4,17 +4,18 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Context;
-use kcm_core::allocation::Details;
 use kcm_core::pool::{NONE, PoolName};
 use kcm_core::text::shorten;
 
+use crate::identity::Identity;
 use crate::oci::Annotations;
 
+const PREFIX: &str = "kcm.intel.com/";
 const POOL: &str = "kcm.intel.com/pool";
 const CORES: &str = "kcm.intel.com/cores";
 
-/// More cores than any machine has; a number past it is a mistake.
-const MOST_CORES: usize = 8192;
+/// More cores than any machine has; a number past it is a mistake. (As the policy kcm-pools.)
+const MOST_CORES: usize = 9999;
 
 /// What is to be done for a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,239 +25,177 @@ pub(crate) enum Wish {
     /// It asks to be left alone.
     None,
     /// It asks for CPU lists of a pool.
-    Pool { pool: PoolName, cores: NonZeroUsize, key: String },
+    Pool {
+        pool: PoolName,
+        cores: NonZeroUsize,
+        /// Which annotation says so.
+        key: String,
+        /// The container's own number of cores, where it has one, as key and value: such a
+        /// container wants an exclusive pool.
+        own_cores: Option<String>,
+    },
 }
 
-/// Who the container is, by what its engine says of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) details: Details,
-    /// The pod's sandbox (pause) container, which carries the pod's annotations.
-    pub(crate) is_sandbox: bool,
+/// What a key under `kcm.intel.com/` is about, and the one container that it is for; none for
+/// the whole pod.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key<'a> {
+    Pool(Option<&'a str>),
+    Cores(Option<&'a str>),
 }
 
-/// Whether the container says anything of pools at all.
+impl<'a> Key<'a> {
+    fn parse(key: &'a str) -> Option<Self> {
+        let about = |rest: &'a str| match rest.strip_prefix('.') {
+            None if rest.is_empty() => Some(None),
+            Some(name) if !name.is_empty() => Some(Some(name)),
+            _ => None,
+        };
+        match (key.strip_prefix(POOL), key.strip_prefix(CORES)) {
+            (Some(rest), _) => about(rest).map(Self::Pool),
+            (_, Some(rest)) => about(rest).map(Self::Cores),
+            (None, None) => None,
+        }
+    }
+
+    fn container(self) -> Option<&'a str> {
+        let (Self::Pool(container) | Self::Cores(container)) = self;
+        container
+    }
+}
+
+/// Whether the container says anything of pools at all: one that does not holds nothing.
 pub(crate) fn mentions_pool(annotations: &Annotations) -> bool {
     annotations.range(POOL.to_owned()..).next().is_some_and(|(key, _)| key.starts_with(POOL))
 }
 
-/// Who the container is. A user can set any annotation, so the engine that called decides which
-/// keys count: one that sets its own overwrites what a user wrote there.
-pub(crate) fn identity(annotations: &Annotations) -> Identity {
-    let get = |key: &str| annotations.get(key).cloned();
-    let engine = |runtime: &str, [kind, container, namespace, pod, image]: [&str; 5]| Identity {
-        is_sandbox: get(kind).as_deref() == Some("sandbox"),
-        details: Details {
-            container: get(container),
-            pod: get(pod),
-            namespace: get(namespace),
-            image: get(image),
-            runtime: Some(runtime.into()),
-            command: None,
-        },
-    };
-    if annotations.contains_key("io.kubernetes.cri-o.ContainerType") {
-        engine(
-            "cri-o",
-            [
-                "io.kubernetes.cri-o.ContainerType",
-                "io.kubernetes.container.name",
-                "io.kubernetes.cri-o.Namespace",
-                "io.kubernetes.cri-o.KubeName",
-                "io.kubernetes.cri-o.ImageName",
-            ],
-        )
-    } else if annotations.contains_key("io.kubernetes.cri.container-type") {
-        engine(
-            "containerd",
-            [
-                "io.kubernetes.cri.container-type",
-                "io.kubernetes.cri.container-name",
-                "io.kubernetes.cri.sandbox-namespace",
-                "io.kubernetes.cri.sandbox-name",
-                "io.kubernetes.cri.image-name",
-            ],
-        )
-    } else {
-        let podman = annotations.get("io.container.manager").is_some_and(|name| name == "libpod");
-        let runtime = podman.then(|| "podman".to_owned());
-        Identity { details: Details { runtime, ..Details::default() }, is_sandbox: false }
+/// One annotation: key and value.
+type Entry<'a> = (&'a String, &'a String);
+
+/// What concerns one container.
+#[derive(Default)]
+struct Entries<'a> {
+    own_pool: Option<Entry<'a>>,
+    pods_pool: Option<Entry<'a>>,
+    own_cores: Option<Entry<'a>>,
+    pods_cores: Option<Entry<'a>>,
+    /// Whether some container of the pod is asked a pool for.
+    has_pool_key: bool,
+}
+
+impl<'a> Entries<'a> {
+    fn of(annotations: &'a Annotations, who: &Identity) -> anyhow::Result<Self> {
+        let mut entries = Self::default();
+        let ours = annotations.range(PREFIX.to_owned()..);
+        for entry in ours.take_while(|(key, _)| key.starts_with(PREFIX)) {
+            let Some(key) = Key::parse(entry.0) else {
+                anyhow::bail!(
+                    "unknown annotation {}: kcm knows kcm.intel.com/pool, pool.<container>, cores \
+                     and cores.<container>",
+                    shown(entry.0)
+                );
+            };
+            entries.has_pool_key |= matches!(key, Key::Pool(_));
+            let is_own = match (key.container(), &who.details.container) {
+                (Some(name), Some(own)) => name == own,
+                (Some(name), None) => return Err(nameless(key, name, entry, who)),
+                (None, _) => false,
+            };
+            match key {
+                Key::Pool(None) => entries.pods_pool = Some(entry),
+                Key::Cores(None) => entries.pods_cores = Some(entry),
+                Key::Pool(_) if is_own => entries.own_pool = Some(entry),
+                Key::Cores(_) if is_own => entries.own_cores = Some(entry),
+                // Another container's business.
+                Key::Pool(_) | Key::Cores(_) => {}
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Refuses a number of cores where there is no pool to take them from.
+    fn refuse_cores_without_a_pool(&self) -> anyhow::Result<()> {
+        if let Some(cores) = self.own_cores {
+            anyhow::bail!(
+                "annotation {} means nothing for a container without a pool: name its pool \
+                 (kcm.intel.com/pool.<container>), or leave it out",
+                said(cores)
+            );
+        }
+        if let Some(cores) = self.pods_cores.filter(|_| !self.has_pool_key) {
+            anyhow::bail!(
+                "annotation {} means nothing in a pod without a pool: name one ({POOL}), or leave \
+                 it out",
+                said(cores)
+            );
+        }
+        Ok(())
     }
 }
 
-/// What the container asks for: its own entry, else its pod's.
-pub(crate) fn wish(annotations: &Annotations, container: Option<&str>) -> anyhow::Result<Wish> {
-    let entry = |key: &str| {
-        let own = container.map(|name| format!("{key}.{name}"));
-        let keys = own.into_iter().chain([key.to_owned()]);
-        keys.filter_map(|key| Some((annotations.get(&key)?.as_str(), key))).next()
+/// An entry that may or may not be for this container.
+fn nameless(key: Key<'_>, name: &str, entry: Entry<'_>, who: &Identity) -> anyhow::Error {
+    let remedy = if matches!(key, Key::Pool(_)) { POOL } else { CORES };
+    anyhow::anyhow!(
+        "annotation {} is for the container {:?}, and {}: use {remedy}",
+        said(entry),
+        shorten(name),
+        who.caller.why_nameless()
+    )
+}
+
+/// What the container asks for: its own entry, else its pod's. What would do nothing is refused,
+/// since with a slip in a key a container would run unpinned.
+pub(crate) fn wish(annotations: &Annotations, who: &Identity) -> anyhow::Result<Wish> {
+    let entries = Entries::of(annotations, who)?;
+    let asked = entries.own_pool.or(entries.pods_pool);
+    let Some(asked) = asked.filter(|(_, value)| *value != NONE) else {
+        entries.refuse_cores_without_a_pool()?;
+        return Ok(if asked.is_some() { Wish::None } else { Wish::Unspoken });
     };
-    let Some((value, key)) = entry(POOL) else {
-        return Ok(Wish::Unspoken);
-    };
-    if value == NONE {
-        return Ok(Wish::None);
-    }
-    let pool = value.parse().with_context(|| is(&key, value))?;
-    let cores = match entry(CORES) {
+    let (key, value) = asked;
+    let pool = value.parse().with_context(|| format!("annotation {}", said(asked)))?;
+    let cores = match entries.own_cores.or(entries.pods_cores) {
         None => NonZeroUsize::MIN,
-        Some((value, key)) => parse_cores(value)
-            .with_context(|| format!("{}; give a number of cores, 1 or more", is(&key, value)))?,
+        Some(cores) => parse_cores(cores.1).with_context(|| {
+            format!("annotation {}; give a number of cores, 1 or more", said(cores))
+        })?,
     };
-    Ok(Wish::Pool { pool, cores, key })
+    Ok(Wish::Pool { pool, cores, key: key.clone(), own_cores: entries.own_cores.map(said) })
 }
 
-/// An annotation in a message, however long its key and value are.
-fn is(key: &str, value: &str) -> String {
-    format!("annotation {} is {:?}", shorten(key), shorten(value))
+/// Refuses a container's own number of cores in a shared pool, all of which it gets.
+pub(crate) fn refuse_cores_of_shared(
+    own_cores: &str,
+    pool: &PoolName,
+    exclusive: bool,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        exclusive,
+        "annotation {own_cores} means nothing in pool {pool}, which is shared: choose an exclusive \
+         pool, or leave it out"
+    );
+    Ok(())
+}
+
+/// An annotation for a message: `key is "value"`.
+fn said((key, value): Entry<'_>) -> String {
+    format!("{} is {:?}", shown(key), shorten(value))
+}
+
+/// A key: as it is where that is plain.
+fn shown(key: &str) -> String {
+    let is_plain = key.bytes().all(|b| b.is_ascii_graphic());
+    if is_plain { shorten(key) } else { format!("{:?}", shorten(key)) }
 }
 
 fn parse_cores(value: &str) -> anyhow::Result<NonZeroUsize> {
     anyhow::ensure!(value.bytes().all(|b| b.is_ascii_digit()), "not a number");
+    anyhow::ensure!(value.len() < 2 || !value.starts_with('0'), "a 0 in front");
     let cores: usize = value.parse()?;
     anyhow::ensure!(cores <= MOST_CORES, "no machine has that many");
     NonZeroUsize::new(cores).context("0 cores")
 }
 
-/// Whether a name matches a glob of `*` (any characters) and `?` (one).
-pub(crate) fn matches_glob(glob: &str, name: &str) -> bool {
-    match glob.chars().next() {
-        None => name.is_empty(),
-        Some('*') => {
-            let rest = &glob[1..];
-            matches_glob(rest, name)
-                || name.chars().next().is_some_and(|c| matches_glob(glob, &name[c.len_utf8()..]))
-        }
-        Some(g) => name.chars().next().is_some_and(|c| {
-            (g == '?' || g == c) && matches_glob(&glob[g.len_utf8()..], &name[c.len_utf8()..])
-        }),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn annotations(pairs: &[(&str, &str)]) -> Annotations {
-        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
-    }
-
-    fn asked(pairs: &[(&str, &str)], container: Option<&str>) -> String {
-        match wish(&annotations(pairs), container) {
-            Ok(Wish::Pool { pool, cores, key }) => format!("{pool} {cores} by {key}"),
-            Ok(other) => format!("{other:?}"),
-            Err(error) => format!("{error:#}"),
-        }
-    }
-
-    #[test]
-    fn a_containers_own_entry_goes_before_its_pods() {
-        let pod = ("kcm.intel.com/pool", "shared");
-        let own = ("kcm.intel.com/pool.web", "dataplane");
-        let web = Some("web");
-        for (pairs, container, expected) in [
-            (vec![], web, "Unspoken"),
-            (vec![pod], web, "shared 1 by kcm.intel.com/pool"),
-            (vec![pod, own], web, "dataplane 1 by kcm.intel.com/pool.web"),
-            (vec![pod, own], Some("db"), "shared 1 by kcm.intel.com/pool"),
-            (vec![own], Some("db"), "Unspoken"),
-            (vec![own], None, "Unspoken"),
-            (vec![pod, ("kcm.intel.com/pool.web", "none")], web, "None"),
-            (vec![pod, ("kcm.intel.com/cores", "3")], web, "shared 3 by kcm.intel.com/pool"),
-            (
-                vec![own, ("kcm.intel.com/cores", "3"), ("kcm.intel.com/cores.web", "2")],
-                web,
-                "dataplane 2 by kcm.intel.com/pool.web",
-            ),
-        ] {
-            assert_eq!(asked(&pairs, container), expected, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn malformed_values_are_refused_with_key_and_value() {
-        for value in ["", "../x", "a b", "a\nb", "NONE/"] {
-            let text = asked(&[("kcm.intel.com/pool", value)], None);
-            assert!(
-                text.starts_with(&format!("annotation kcm.intel.com/pool is {value:?}")),
-                "{text}"
-            );
-        }
-        for value in ["0", "-1", "1.5", "", "x", "+2", "99999999999999999999", "8193"] {
-            let pairs = [("kcm.intel.com/pool", "p"), ("kcm.intel.com/cores", value)];
-            let text = asked(&pairs, None);
-            assert!(
-                text.starts_with(&format!("annotation kcm.intel.com/cores is {value:?}")),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_engine_that_called_decides_who_the_container_is() {
-        let containerd = [
-            ("io.kubernetes.cri.container-type", "container"),
-            ("io.kubernetes.cri.container-name", "web"),
-            ("io.kubernetes.cri.sandbox-namespace", "prod"),
-            ("io.kubernetes.cri.sandbox-name", "pod1"),
-        ];
-        let found = identity(&annotations(&containerd));
-        assert_eq!(found.details.display().as_deref(), Some("prod/pod1/web"));
-        assert_eq!(found.details.runtime.as_deref(), Some("containerd"));
-        // CRI-O's keys are CRI-O's: a user's containerd keys beside them do not count.
-        let mut crio = annotations(&containerd);
-        crio.extend(annotations(&[
-            ("io.kubernetes.cri-o.ContainerType", "container"),
-            ("io.kubernetes.cri.container-type", "sandbox"),
-            ("io.kubernetes.container.name", "db"),
-            ("io.kubernetes.cri-o.Namespace", "ns"),
-            ("io.kubernetes.cri-o.KubeName", "pod2"),
-        ]));
-        let found = identity(&crio);
-        assert!(!found.is_sandbox);
-        assert_eq!(found.details.display().as_deref(), Some("ns/pod2/db"));
-        let pause = [("io.kubernetes.cri.container-type", "sandbox")];
-        assert!(identity(&annotations(&pause)).is_sandbox);
-        let podman = identity(&annotations(&[("io.container.manager", "libpod")]));
-        assert_eq!(podman.details.runtime.as_deref(), Some("podman"));
-    }
-
-    #[test]
-    fn any_pool_key_is_a_mention() {
-        for (key, expected) in [
-            ("kcm.intel.com/pool", true),
-            ("kcm.intel.com/pool.web", true),
-            ("kcm.intel.com/cores", false),
-            ("zzz", false),
-        ] {
-            assert_eq!(mentions_pool(&annotations(&[("a", "b"), (key, "x")])), expected, "{key}");
-        }
-    }
-
-    #[test]
-    fn globs() {
-        for (glob, name, expected) in [
-            ("kube-*", "kube-system", true),
-            ("kube-*", "my-kube-x", false),
-            ("*", "", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*-prod", "a-prod", true),
-        ] {
-            assert_eq!(matches_glob(glob, name), expected, "{glob} {name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_annotations_are_read_or_refused_without_a_panic(
-            pool in ".{0,70}", cores in ".{0,30}", container in ".{0,70}",
-        ) {
-            let own = format!("kcm.intel.com/pool.{container}");
-            let pairs = [(own.as_str(), pool.as_str()), ("kcm.intel.com/cores", cores.as_str())];
-            let _ = wish(&annotations(&pairs), Some(&container));
-            let _ = identity(&annotations(&pairs));
-        }
-    }
-}
+mod tests;

@@ -7,13 +7,14 @@ use anyhow::Context;
 use kcm_core::allocation::Allocation;
 use kcm_core::host::mark::{self, Mark};
 use kcm_core::host::sysfs;
-use kcm_core::node::Granted;
+use kcm_core::node::{Granted, pool_as_made};
 use kcm_core::request::Request;
 use kcm_core::state::{LockTimeout, Memory};
 use kcm_core::{CpuSet, Node};
 
-use crate::annotations::{Identity, Wish, identity, matches_glob, wish};
+use crate::annotations::{Wish, refuse_cores_of_shared, wish};
 use crate::args::Args;
+use crate::identity::{Identity, identity, matches_glob};
 use crate::oci::{Bundle, State};
 use crate::target::{Target, node};
 use crate::{default_pool, logging, pin};
@@ -38,13 +39,18 @@ impl Caller {
 
 pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Result<()> {
     let annotations = state.annotations()?.unwrap_or_default();
-    let who = identity(&annotations);
+    let who = identity(&annotations, state.id());
     if who.is_sandbox {
         return Ok(());
     }
-    match wish(&annotations, who.details.container.as_deref())? {
-        Wish::Pool { pool, cores, key } => {
+    match wish(&annotations, &who)? {
+        Wish::Pool { pool, cores, key, own_cores } => {
             let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?)?;
+            let asked = || format!("annotation {key} is {:?}", pool.to_string());
+            if let Some(cores) = own_cores {
+                let made = pool_as_made(&node.conf, &pool).with_context(asked)?;
+                refuse_cores_of_shared(&cores, &pool, made.exclusive)?;
+            }
             let mut target = Target::find(&node, state.pid)?;
             let bundle = state.bundle()?.unwrap_or_default();
             refuse_two_managers(&bundle)?;
@@ -61,8 +67,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let mut notices = Vec::new();
             let allocated = node.allocate(&request, &mut notices);
             logging::log_all(&notices);
-            let granted =
-                allocated.with_context(|| format!("annotation {key} is {:?}", pool.to_string()))?;
+            let granted = allocated.with_context(asked)?;
             let pinned = caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &granted));
             if let Err(error) = pinned {
                 give_back(&node, &granted.allocation);

@@ -5,6 +5,7 @@ mod annotations;
 mod args;
 mod create;
 mod default_pool;
+mod identity;
 mod logging;
 mod oci;
 mod pin;
@@ -17,9 +18,13 @@ use std::time::Instant;
 
 use args::{Args, Command};
 use create::Caller;
+use kcm_core::host::errand;
 use oci::{Stage, State};
 
 fn main() -> ExitCode {
+    if let Some(done) = errand::run_if_sent() {
+        return done;
+    }
     let caller = Caller { started: Instant::now(), runtime: parent_id() };
     logging::init();
     match run(caller) {

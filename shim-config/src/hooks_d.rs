@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::Error;
 use crate::hook::{HookCall, STAGES};
 
-/// Whole annotation keys, since engines match patterns anywhere in a key.
-const POOL_KEY: &str = r"^kcm\.intel\.com/pool(\..+)?$";
+/// From a key's beginning, since engines match patterns anywhere in it; and every key of ours, so
+/// that the hook can refuse one with a slip in it.
+const OUR_KEYS: &str = r"^kcm\.intel\.com/";
 
 /// The file's shape.
 #[derive(Serialize)]
@@ -32,12 +33,25 @@ enum When {
 pub fn render(call: &HookCall) -> Result<String, Error> {
     let when = match call.default_pool {
         Some(_) => When::Always(true),
-        None => When::Annotations([(POOL_KEY, ".*")].into()),
+        None => When::Annotations([(OUR_KEYS, ".*")].into()),
     };
     // One unknown stage in the folder would stop every container of the engine.
     let file = File { version: "1.0.0", hook: call.at(None)?, when, stages: STAGES };
     let json = serde_json::to_string_pretty(&file).map_err(|e| Error::Hook(e.to_string()))?;
     Ok(json + "\n")
+}
+
+/// What is wrong with when a file of ours has the hook called; none where it is for every container
+/// that says anything of kcm. Releases before this one asked for the pool's keys alone.
+pub fn what_it_misses(file: &serde_json::Value) -> Option<String> {
+    let when = &file["when"];
+    let is_for_all = when["always"] == true || when["annotations"][OUR_KEYS] == ".*";
+    (!is_for_all).then(|| {
+        format!(
+            "it has the hook called when {when} alone: a container with a slip in its annotation \
+             would run unpinned"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -62,7 +76,7 @@ mod tests {
   },
   "when": {
     "annotations": {
-      "^kcm\\.intel\\.com/pool(\\..+)?$": ".*"
+      "^kcm\\.intel\\.com/": ".*"
     }
   },
   "stages": [
@@ -83,5 +97,23 @@ mod tests {
         assert_eq!(json["when"], serde_json::json!({"always": true}));
         assert_eq!(json["hook"]["args"][2], "--default-pool=infra");
         assert_eq!(json["hook"]["args"][3], "--allow-none=kube-*,x");
+    }
+
+    #[test]
+    fn a_file_that_misses_annotated_containers_is_told_from_one_that_does_not() {
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        for pool in [None, Some("infra")] {
+            assert_eq!(what_it_misses(&parsed(&render(&example(pool)).unwrap())), None);
+        }
+        for when in [
+            r#"{"annotations": {"^kcm\\.intel\\.com/pool(\\..+)?$": ".*"}}"#,
+            r#"{"annotations": {"^kcm\\.intel\\.com/": "x"}}"#,
+            r#"{"always": false}"#,
+            r#"{"commands": ["sleep"]}"#,
+            "{}",
+        ] {
+            let found = what_it_misses(&parsed(&format!(r#"{{"when": {when}}}"#)));
+            assert!(found.is_some_and(|text| text.starts_with("it has the hook called when {")));
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::fs;
 use crate::conf_dir::ConfDir;
 use crate::stand_in;
 
-/// CPU list → the PIDs in its `tasks` that are alive.
+/// CPU list → the PIDs that hold it: those in its `tasks` that are alive, and those of records whose
+/// container is alive and was bound to their CPUs.
 pub type Holders = BTreeMap<String, Vec<i32>>;
 
 /// The live holders of each CPU list of a pool. Fails the test where a file does not parse, or
@@ -27,6 +28,8 @@ pub fn holders(conf_dir: &ConfDir, pool: &str) -> Holders {
             .map(|word| word.parse().unwrap_or_else(|_| panic!("tasks of {list}: {tasks:?}")))
             .filter(|&pid| is_alive(pid, &list, &records))
             .collect();
+        live.extend(records.iter().filter(|record| is_bound_to(record, &list)).map(pid_of));
+        live.sort_unstable();
         live.dedup();
         assert!(live.len() <= 1, "CPU list {list} has two live holders: {live:?}");
         holders.insert(list, live);
@@ -64,8 +67,28 @@ fn is_alive(pid: i32, list: &str, records: &[serde_json::Value]) -> bool {
     }
     its.any(|record| {
         stat.as_ref().is_some_and(|(_, start_time)| record["startTime"] == *start_time)
-            || record["cgroup"].as_str().is_some_and(stand_in::is_populated)
+            || record["cgroup"].as_str().is_some_and(|cgroup| {
+                // A successor may have made a cgroup of the same path.
+                stand_in::is_populated(cgroup)
+                    && record["cgroupInode"] == stand_in::inode_of(cgroup)
+            })
     })
+}
+
+/// Whether a record's container lives, and its cgroup bears the mark that it was bound.
+fn is_bound_to(record: &serde_json::Value, list: &str) -> bool {
+    let names = record["cpuLists"].as_array().unwrap();
+    let Some(cgroup) = record["cgroup"].as_str() else { return false };
+    names.iter().any(|held| held == list)
+        && is_alive(pid_of(record), list, std::slice::from_ref(record))
+        && stand_in::mark_of(cgroup).is_some_and(|mark| {
+            let [owner, cpus] = ["owner", "cpus"].map(|key| record[key].as_str().unwrap());
+            mark == format!("{owner} {cpus}")
+        })
+}
+
+fn pid_of(record: &serde_json::Value) -> i32 {
+    record["pid"].as_i64().unwrap().try_into().unwrap()
 }
 
 /// State and start time of a process (proc_pid_stat(5), fields 3 and 22).

@@ -61,6 +61,11 @@ impl Isolate {
         self
     }
 
+    /// In a cgroup namespace of its own, where kcm makes no cgroup: affinity, a lock and a mark hold.
+    pub fn by_affinity(self) -> Self {
+        self.under(["unshare", "--cgroup"])
+    }
+
     /// Its words.
     pub fn as_words(&self) -> &[OsString] {
         &self.words
@@ -111,8 +116,24 @@ impl Running {
         fs::read_to_string(self.folder.path().join("out")).unwrap()
     }
 
-    /// Its standard error so far.
+    /// Its standard error so far, but for the line that says what holds the CPUs.
     pub fn err(&self) -> String {
+        split_off_holder(&self.all_err()).0
+    }
+
+    /// What it says that holds the CPUs, once it has said so.
+    pub fn held_by(&self) -> String {
+        until("kcm to say what holds the CPUs", || split_off_holder(&self.all_err()).1)
+    }
+
+    /// The cgroup of its own that its command is in, as it says.
+    pub fn cgroup(&self) -> String {
+        let said = self.held_by();
+        let cgroup = said.split_once("are held by cgroup ").map(|(_, rest)| rest.split(',').next());
+        cgroup.flatten().unwrap_or_else(|| panic!("no cgroup: {said}")).to_owned()
+    }
+
+    fn all_err(&self) -> String {
         fs::read_to_string(self.folder.path().join("err")).unwrap()
     }
 
@@ -150,8 +171,8 @@ impl Running {
     /// Waits for its end.
     pub fn finish(mut self) -> Outcome {
         let status = until("kcm isolate to end", || self.child.try_wait().unwrap());
-        let read = |name| fs::read(self.folder.path().join(name)).unwrap();
-        let (stdout, stderr) = (read("out"), read("err"));
+        let stdout = fs::read(self.folder.path().join("out")).unwrap();
+        let stderr = self.err().into_bytes();
         std::process::Output { status, stdout, stderr }.into()
     }
 }
@@ -166,6 +187,15 @@ impl Drop for Running {
         self.kill();
         drop(below);
     }
+}
+
+/// What is said on standard error without the line that says what holds the CPUs, and that line.
+pub fn split_off_holder(err: &str) -> (String, Option<String>) {
+    let is_it = |line: &&str| line.starts_with("INFO CPUs ") && line.contains(" are held by ");
+    let mut lines: Vec<&str> = err.split_inclusive('\n').collect();
+    let holder = lines.iter().position(is_it).map(|nth| lines.remove(nth));
+    let whole = holder.filter(|line| line.ends_with('\n'));
+    (lines.concat(), whole.map(|line| line.trim_end().to_owned()))
 }
 
 /// What a process has started, and so on.
@@ -231,6 +261,14 @@ impl Process {
     /// A field of its `status`, as `SigIgn`.
     pub fn status(&self, name: &str) -> String {
         status(self.pid, name)
+    }
+
+    /// A variable of its environment.
+    pub fn environment(&self, name: &str) -> Option<String> {
+        let bytes = fs::read(format!("/proc/{}/environ", self.pid)).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let value = |entry: &str| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        text.split('\0').find_map(value)
     }
 
     /// What its descriptors stand for.

@@ -16,6 +16,7 @@ pub mod log;
 pub mod machine;
 pub mod mount;
 pub mod node;
+pub mod own_place;
 pub mod podman;
 pub mod programs;
 pub mod runtime;

@@ -161,14 +161,18 @@ pub fn make_cgroup(cgroup: &str, cpus: &str) {
 pub fn remove_cgroup(cgroup: &str) {
     let name = cgroup.trim_start_matches('/');
     assert!(name.starts_with("kcm"), "{cgroup} is not a test's");
+    for folder in cgroup_folders(name) {
+        until("a cgroup folder to be removed", || remove_folder(&folder).then_some(()));
+    }
+}
+
+/// The folders of a cgroup in all hierarchies.
+pub fn cgroup_folders(name: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
     let is_cgroup = |mount: &PathBuf| mount.join("cgroup.procs").exists();
     let mounts = hierarchies.chain([root.to_owned()]).filter(is_cgroup);
-    let folders = mounts.map(|mount| mount.join(name));
-    for folder in folders.filter(|folder| folder.is_dir()) {
-        until("a cgroup folder to be removed", || remove_folder(&folder).then_some(()));
-    }
+    mounts.map(|mount| mount.join(name)).filter(|folder| folder.is_dir()).collect()
 }
 
 fn remove_folder(folder: &Path) -> bool {

@@ -161,9 +161,15 @@ impl Node {
     /// Waits until nobody is, and there is no record of anybody.
     pub fn is_released(&self, pool: &str, list: &str) {
         until("the list to be given back", || {
-            let records = fs::read_dir("/etc/kcm/allocations").unwrap().count();
-            (self.tasks(pool, list).is_empty() && records == 0).then_some(())
+            (self.tasks(pool, list).is_empty() && self.records() == 0).then_some(())
         });
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> usize {
+        let files = fs::read_dir("/etc/kcm/allocations").unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".json")).count()
     }
 
     /// A file's text.

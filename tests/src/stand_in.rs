@@ -3,6 +3,7 @@
 //! tried by the hundred; containers of real runtimes have tests of their own.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -188,6 +189,20 @@ impl Drop for Cgroup {
 pub fn is_populated(path: &str) -> bool {
     let folder = hierarchy().join(path.trim_start_matches('/'));
     fs::read_to_string(folder.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
+}
+
+/// What the mark on the cgroup of this path says; none where there is none.
+pub fn mark_of(path: &str) -> Option<String> {
+    let folder = hierarchy().join(path.trim_start_matches('/'));
+    let mut mark = [0; 1024];
+    let length = rustix::fs::getxattr(folder, "trusted.kcm.owner", &mut mark[..]).ok()?;
+    Some(String::from_utf8(mark[..length].to_vec()).unwrap())
+}
+
+/// The inode of the cgroup of this path; 0 where it is gone.
+pub fn inode_of(path: &str) -> u64 {
+    let folder = hierarchy().join(path.trim_start_matches('/'));
+    fs::metadata(folder).map_or(0, |folder| folder.ino())
 }
 
 /// Where the cpuset controller is: cgroup v1's own hierarchy, or the one of cgroup v2.

@@ -178,3 +178,80 @@ fn without_kcm_pods_run_as_before() {
         assert!(!fs::exists("/etc/kcm/allocations").unwrap());
     });
 }
+
+#[test]
+fn a_pod_that_would_run_unpinned_by_a_slip_is_refused_and_the_pods_event_says_why() {
+    with_containerd(|node, containerd| {
+        install(node, &[]);
+        containerd.start();
+        for (key, value, why) in [
+            ("pol", "exclusive", "unknown annotation kcm.intel.com/pol: kcm knows "),
+            ("cores", "2", "means nothing in a pod without a pool: name one (kcm.intel.com/pool)"),
+        ] {
+            let key = format!("kcm.intel.com/{key}");
+            let pod = containerd.sandbox("pod", "kcm", &[(&key, value)]).unwrap();
+            let refused = pod.container("main", STAY).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+        assert_eq!(holder(node), "");
+    });
+}
+
+#[test]
+fn whatever_annotations_a_handler_lets_pass_a_pod_is_in_no_namespace_but_its_own() {
+    let [exclusive, infra] = two_cpus();
+    with_containerd(|node, containerd| {
+        let runc = "containerd.runtimes.runc]\n";
+        let open = format!("{runc}      pod_annotations = [\"*\"]\n");
+        node.write(CONFIG, &node.read(CONFIG).replacen(runc, &open, 1));
+        install(node, &["--default-pool=infra", "--allow-none=kube-*"]);
+        containerd.start();
+        let crio = [
+            ("io.container.manager", "cri-o"),
+            ("io.kubernetes.cri-o.ContainerID", "0123456789abcdef"),
+            ("io.kubernetes.cri-o.ContainerType", "sandbox"),
+            ("io.kubernetes.container.name", "other"),
+            ("io.kubernetes.pod.namespace", "kube-system"),
+        ];
+        let podman = [("io.container.manager", "libpod"), crio[2], crio[4]];
+        for (number, forged) in [&crio[..], &crio[2..], &podman].into_iter().enumerate() {
+            let name = format!("none{number}");
+            let asked = [forged, &[("kcm.intel.com/pool", "none")]].concat();
+            let pod = containerd.sandbox(&name, "", &asked).unwrap();
+            assert_eq!(cpus(pod.container("main", STAY).unwrap().pid()), infra, "{forged:?}");
+            // His own container's name is as little believed as another's.
+            let name = format!("named{number}");
+            let asked = [forged, &[("kcm.intel.com/pool.main", "exclusive")]].concat();
+            let pod = containerd.sandbox(&name, "", &asked).unwrap();
+            let refused = pod.container("main", STAY).unwrap_err();
+            assert!(refused.contains("annotations of several engines contradict"), "{refused}");
+        }
+        let honest = [("kcm.intel.com/pool.main", "exclusive")];
+        let pod = containerd.sandbox("honest", "", &honest).unwrap();
+        assert_eq!(cpus(pod.container("main", STAY).unwrap().pid()), exclusive);
+    });
+}
+
+/// The base spec with the hooks is the CRI service's; docs/hook.md says so.
+#[test]
+fn ctr_run_with_an_annotation_alone_is_not_seen() {
+    let [cpu, _] = two_cpus();
+    with_containerd(|node, containerd| {
+        install(node, &[]);
+        containerd.start();
+        let id = &format!("ctr-alone-{}", std::process::id());
+        let cgroup = format!("{}/ctr", containerd.cgroup());
+        let rootfs = node.folder().join("busybox");
+        let annotation = "kcm.intel.com/pool=exclusive";
+        let place = ["--rootfs", "--cgroup", &cgroup, "--annotation", annotation];
+        let what = [rootfs.to_str().unwrap(), id, "/bin/sleep", "1000"];
+        containerd.ctr(&[&["run", "--detach"], &place[..], &what].concat());
+        let tasks = containerd.ctr(&["tasks", "list"]);
+        let line = tasks.lines().find(|line| line.starts_with(id.as_str())).unwrap();
+        let pid = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert_ne!(cpus(pid), cpu);
+        assert_eq!(holder(node), "");
+        containerd.ctr(&["tasks", "delete", "--force", id]);
+        containerd.ctr(&["container", "delete", id]);
+    });
+}

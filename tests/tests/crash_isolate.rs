@@ -15,6 +15,7 @@ use kcm_tests::hook::{HookCall, Ran};
 use kcm_tests::isolate::Isolate;
 use kcm_tests::kcm::reconcile;
 use kcm_tests::machine::until;
+use kcm_tests::own_place::OwnPlace;
 use kcm_tests::stand_in::{StandIn, new_id};
 use kcm_tests::strace::Trace;
 
@@ -91,6 +92,7 @@ fn pool(lists: &[&str]) -> ConfDir {
 /// has started.
 fn nobody_has_it_open(conf_dir: &ConfDir) {
     let path = conf_dir.path();
+    OwnPlace::is_empty();
     until("what a killed isolate has started to end", || {
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let mut files = processes.filter_map(|entry| fs::read_dir(entry.path().join("fd")).ok());
@@ -131,8 +133,9 @@ impl Moment for Before {
 
     fn is_named(&self, said: &str) -> bool {
         [
-            "cannot bind this process to CPUs",
+            "cannot bind the command to its CPUs",
             "cannot start a process",
+            "/sys/fs/cgroup/",
             "signals",
             "CPUs may be used",
         ]
@@ -176,6 +179,7 @@ impl Moment for Before {
 
 #[test]
 fn a_command_lives_no_longer_than_a_killed_kcm() {
+    let _place = OwnPlace::enter();
     let before = Before::the_first();
     // At the first system call after its start that changes anything: the one that gives back.
     let undisturbed = Trace::of(before.program(), &[]);
@@ -192,40 +196,48 @@ fn a_command_lives_no_longer_than_a_killed_kcm() {
 
 #[test]
 fn an_isolate_killed_in_the_first_allocation_loses_and_shares_no_list() {
+    let _place = OwnPlace::enter();
     recovers_from_a_kill_at_every_point("the first isolate", Before::the_first);
 }
 
 #[test]
 fn an_isolate_that_meets_an_error_in_the_first_allocation_survives_it() {
+    let _place = OwnPlace::enter();
     survives_an_error_at_every_point("the first isolate", Before::the_first);
 }
 
 #[test]
 fn an_isolate_killed_in_taking_two_cores_loses_and_shares_no_list() {
+    let _place = OwnPlace::enter();
     recovers_from_a_kill_at_every_point("two cores", Before::two_cores);
 }
 
 #[test]
 fn an_isolate_that_meets_an_error_in_taking_two_cores_survives_it() {
+    let _place = OwnPlace::enter();
     survives_an_error_at_every_point("two cores", Before::two_cores);
 }
 
 #[test]
 fn an_isolate_killed_in_reclaiming_the_dead_loses_and_shares_no_list() {
+    let _place = OwnPlace::enter();
     recovers_from_a_kill_at_every_point("reclaiming the dead", Before::reclaiming_the_dead);
 }
 
 #[test]
 fn an_isolate_that_meets_an_error_in_reclaiming_the_dead_survives_it() {
+    let _place = OwnPlace::enter();
     survives_an_error_at_every_point("reclaiming the dead", Before::reclaiming_the_dead);
 }
 
 #[test]
 fn an_isolate_killed_around_a_command_that_is_not_found_loses_and_shares_no_list() {
+    let _place = OwnPlace::enter();
     recovers_from_a_kill_at_every_point("not found", Before::a_command_that_is_not_found);
 }
 
 #[test]
 fn an_isolate_that_meets_an_error_around_a_command_that_is_not_found_survives_it() {
+    let _place = OwnPlace::enter();
     survives_an_error_at_every_point("not found", Before::a_command_that_is_not_found);
 }

@@ -155,6 +155,19 @@ fn an_engine_that_is_to_call_the_hook_does() {
         findings.is("containerd", "fail", "is not there");
         fs::rename("/opt/kcm/aside", "/opt/kcm/kcm-hook").unwrap();
 
+        // Releases before had the hook called for a pool's keys alone.
+        let file = "/usr/share/containers/oci/hooks.d/50-kcm.json";
+        let ours = node.read(file);
+        let old = ours.replace(r#""^kcm\\.intel\\.com/""#, r#""^kcm\\.intel\\.com/pool(\\..+)?$""#);
+        assert_ne!(old, ours);
+        node.write(file, &old);
+        let findings = doctor(&[]);
+        findings.is("podman", "warn", r"^kcm\\.intel\\.com/pool(\\..+)?$");
+        findings.is("podman", "warn", "would run unpinned");
+        findings.is("podman", "warn", "kcm install --runtime=podman");
+        node.kcm(&["install", "--runtime=podman"]).succeeded();
+        assert_eq!(node.read(file), ours);
+
         // A folder that the engine looks into no more.
         node.write("/etc/containers/containers.conf", "[engine]\nhooks_dir = [\"/opt/x\"]\n");
         doctor(&asked).is("podman", "fail", "/opt/x");

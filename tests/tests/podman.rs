@@ -88,8 +88,7 @@ fn what_a_failed_create_took_the_next_container_gets() {
             (podman.cpus("next", 0), holder(podman)),
             (cpu.clone(), podman.pid("next").to_string())
         );
-        let records = fs::read_dir("/etc/kcm/allocations").unwrap();
-        assert_eq!(records.count(), 1);
+        assert_eq!(podman.node.records(), 1);
     });
 }
 
@@ -162,5 +161,108 @@ fn without_kcm_containers_start_as_before() {
         podman.node.kcm(&["uninstall", "--runtime=podman"]).succeeded();
         podman.start("after", EXCLUSIVE);
         assert_eq!(podman.cpus("after", 0), all);
+    });
+}
+
+#[test]
+fn a_container_in_a_pod_is_podmans_and_runs_on_its_cpus() {
+    let [cpu, _] = two_cpus();
+    with_each_runtime(|podman| {
+        install(podman.node, &[]);
+        podman.make_pod("q");
+        podman.start_in_pod("q", "inside", EXCLUSIVE).succeeded();
+        is_podmans(podman, "inside", &cpu);
+        podman.podman(&["pod", "rm", "--force", "--time=0", "q"]).succeeded();
+        is_released(podman);
+
+        podman.play(&[("kcm.intel.com/pool", "exclusive")], &["web"]).succeeded();
+        is_podmans(podman, "p-web", &cpu);
+        podman.play_down();
+        is_released(podman);
+    });
+}
+
+/// Fails the test unless the container runs on its CPU, and its record names podman and nothing that
+/// podman does not tell.
+#[track_caller]
+fn is_podmans(podman: &Podman<'_>, name: &str, cpu: &str) {
+    assert_eq!(podman.cpus(name, 0), cpu);
+    let id = podman.podman(&["inspect", "--format", "{{.Id}}", name]).succeeded().out;
+    let record = podman.node.read(&format!("/etc/kcm/allocations/{}.json", id.trim()));
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let who = ["runtime", "namespace", "pod", "container"].map(|key| record[key].as_str());
+    assert_eq!(who, [Some("podman"), None, None, None]);
+}
+
+#[test]
+fn what_would_run_unpinned_by_a_slip_or_by_a_name_that_podman_does_not_tell_is_refused() {
+    with_each_runtime(|podman| {
+        install(podman.node, &[]);
+        for (number, (annotation, reason)) in [
+            ("pol=exclusive", "unknown annotation kcm.intel.com/pol: kcm knows "),
+            ("cores=2", "means nothing in a pod without a pool: name one (kcm.intel.com/pool)"),
+            (
+                "pool.c2=exclusive",
+                "annotation kcm.intel.com/pool.c2 is \"exclusive\" is for the container \"c2\", and podman \
+                 does not tell a hook how its containers are named: use kcm.intel.com/pool",
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let annotation = format!("kcm.intel.com/{annotation}");
+            let name = format!("c{number}");
+            let refused = podman.start_with(&name, &[&annotation], &["sh", "-c", "echo RAN"]);
+            assert_eq!((refused.code, refused.out.as_str()), (Some(126), ""), "{refused:?}");
+            podman.node.log.has(reason);
+            podman.podman(&["rm", &name]);
+        }
+        podman.play(&[("kcm.intel.com/pool.web", "exclusive")], &["web"]);
+        podman.node.log.has("is for the container \"web\", and podman does not tell");
+        let logs = podman.podman(&["logs", "p-web"]);
+        assert!(!logs.out.contains("Cpus_allowed_list"), "{logs:?}");
+        podman.play_down();
+        assert_eq!(holder(podman), "");
+    });
+}
+
+/// podman tells a hook nothing of labels, and calls it for annotations alone.
+#[test]
+fn a_label_asks_for_nothing() {
+    with_each_runtime(|podman| {
+        podman.start("before", &[]);
+        let all = podman.cpus("before", 0);
+        install(podman.node, &[]);
+        podman.start_labelled("labelled", "kcm.intel.com/pool=exclusive");
+        assert_eq!((podman.cpus("labelled", 0), holder(podman)), (all, String::new()));
+    });
+}
+
+/// The author of a pod that is played can write all that CRI-O and containerd write, and who the
+/// container's manager is: podman leaves it as it is.
+#[test]
+fn a_played_pod_is_in_no_namespace_whatever_it_says() {
+    let [_, infra] = two_cpus();
+    with_each_runtime(|podman| {
+        install(podman.node, &["--default-pool=infra", "--allow-none=kube-*"]);
+        let none = ("kcm.intel.com/pool", "none");
+        let crio = [
+            none,
+            ("io.container.manager", "cri-o"),
+            ("io.kubernetes.cri-o.ContainerID", "0123456789abcdef"),
+            ("io.kubernetes.cri-o.ContainerType", "sandbox"),
+            ("io.kubernetes.cri-o.Namespace", "kube-system"),
+            ("io.kubernetes.pod.namespace", "kube-system"),
+        ];
+        let containerd = [
+            none,
+            ("io.kubernetes.cri.container-type", "sandbox"),
+            ("io.kubernetes.cri.sandbox-namespace", "kube-system"),
+        ];
+        for forged in [&crio[..], &containerd, &[none]] {
+            podman.play(forged, &["web"]).succeeded();
+            assert_eq!(podman.cpus("p-web", 0), infra, "{forged:?}");
+            podman.play_down();
+        }
     });
 }

@@ -196,7 +196,7 @@ fn podman(scene: &Scene, flags: &[&str]) -> Output {
                 "path": program("kcm-hook"),
                 "args": ["kcm-hook", conf_dir, stage],
             },
-            "when": {"annotations": {"^kcm\\.intel\\.com/pool(\\..+)?$": ".*"}},
+            "when": {"annotations": {"^kcm\\.intel\\.com/": ".*"}},
             "stages": [stage],
         });
         fs::write(hooks.join(format!("{stage}.json")), hook.to_string()).unwrap();

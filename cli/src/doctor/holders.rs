@@ -19,7 +19,7 @@ pub(super) fn all(subject: &Subject) -> Vec<Finding> {
             return vec![Finding::fail(CHECK, format!("{e:#}"), "see the checks above")];
         }
     };
-    let Survey { crowded, nameless, unwritten, unproven, mismatched } = found;
+    let Survey { crowded, nameless, unwritten, unproven, mismatched, notices } = found;
     let mut findings = Vec::new();
     findings.extend(some(&crowded, |(slot, tasks)| two_holders(subject, slot, tasks)));
     findings.extend(some(&mismatched, |mismatch| elsewhere(subject, mismatch)));
@@ -37,6 +37,11 @@ pub(super) fn all(subject: &Subject) -> Vec<Finding> {
             ),
             "restart the container: the hook of today guards it fully",
         )
+    }));
+    findings.extend(some(&notices, |notice| {
+        // What to do comes last in it.
+        let (what, remedy) = notice.text.rsplit_once("; ").unwrap_or((&notice.text, "end it"));
+        Finding::warn(CHECK, what, remedy)
     }));
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, "all that hold CPU lists are on them, and on record"));
@@ -76,9 +81,14 @@ fn elsewhere(subject: &Subject, mismatch: &Mismatch) -> Finding {
     let cgroup = allocation.as_ref().and_then(|record| record.cgroup.as_ref());
     let cpus = allocation.as_ref().map_or_else(|| list.cpus().clone(), |record| record.cpus());
     let owner = allocation.as_ref().map(|record| format!(" of {}", record.owner));
+    let is_isolates = allocation.as_ref().is_some_and(|record| record.is_isolates());
     let remedy = match cgroup {
         Some(cgroup) if cgroup.inode.is_some() => subject.command("reconcile --repair"),
         Some(_) => "restart the container".to_owned(),
+        // kcm's own process keeps off the CPUs that it gives away.
+        None if is_isolates => {
+            format!("end it (kill {pid}), or bind what it has started: taskset -a -c -p {cpus} PID")
+        }
         None => format!("end it, or bind it: taskset -a -c -p {cpus} {pid}"),
     };
     Finding::fail(

@@ -80,8 +80,11 @@ pub(super) fn wired(reader: Reader, hook: &Path, conf_dir: &Path) -> anyhow::Res
     };
     let shown = path.display();
     let file: serde_json::Value = serde_json::from_str(&text).with_context(|| shown.to_string())?;
-    Ok(match super::what_is_wrong(&file["hook"], hook, conf_dir) {
-        Some(wrong) => Wired::Wrong(format!("{shown}: {wrong}")),
+    if let Some(wrong) = super::what_is_wrong(&file["hook"], hook, conf_dir) {
+        return Ok(Wired::Wrong(format!("{shown}: {wrong}")));
+    }
+    Ok(match hooks_d::what_it_misses(&file) {
+        Some(misses) => Wired::Stale(format!("{shown}: {misses}")),
         None => Wired::Yes(format!("{shown} names {}", hook.display())),
     })
 }

@@ -182,11 +182,17 @@ impl Cgroup {
                 .is_some_and(|r| r.is_empty() || r.starts_with('/'))
     }
 
-    fn dir(&self) -> PathBuf {
+    /// The cgroup of this name in it.
+    pub(super) fn child(&self, name: &str) -> Self {
+        let parent = if self.is_root() { "" } else { &self.path };
+        Self { path: format!("{parent}/{name}"), ..self.clone() }
+    }
+
+    pub(super) fn dir(&self) -> PathBuf {
         self.mount.join(self.path.trim_start_matches('/'))
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.dir().join(name)
     }
 
@@ -319,7 +325,7 @@ impl Cgroup {
 }
 
 /// One `write(2)`, as the kernel's control files want it; never creates a file.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     use std::io::Write;
     let failed = |e: std::io::Error| Error::io("write", path, &e);
     let mut file = regular::open_to_write(path).map_err(failed)?;

@@ -10,7 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getpid;
 
 use super::procfs::Procfs;
-use super::sys;
+use super::sys::{self, Missed, Start};
+use crate::cpu_set::CpuSet;
 use crate::task::Pid;
 
 /// The signals that this process was started with, as far as it changes them for itself (signal(7)).
@@ -29,11 +30,59 @@ impl Inherited {
     }
 }
 
-/// Starts a command that dies when this process does (`PR_SET_PDEATHSIG`, prctl(2)), with the
-/// signals that this one was started with. The error is that of fork(2) or of execvp(3).
-pub fn spawn(mut command: Command, inherited: Inherited) -> io::Result<Child> {
-    sys::tie_to_parent(&mut command, getpid(), inherited.blocked, inherited.ignored);
-    command.spawn()
+/// Where a command runs from its first instruction on.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// In the cgroup whose list of processes this is (`tasks` of cgroup v1, `cgroup.procs` of v2),
+    /// open for writing.
+    pub cgroup: Option<File>,
+    /// On exactly these CPUs; where this is none, on those that the caller may use.
+    pub cpus: Option<CpuSet>,
+}
+
+/// Why a command does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// Its cgroup does not take it.
+    #[error("cannot put the command into its cgroup: {0}")]
+    Cgroup(#[source] io::Error),
+    /// It may not run on those CPUs.
+    #[error("cannot bind the command to its CPUs: {0}")]
+    Cpus(#[source] io::Error),
+    /// The kernel bound it to some of those CPUs only.
+    #[error(
+        "cannot bind the command to all of its CPUs: some are offline or outside its cpuset; see who \
+         else sets cpusets here, or give --no-affinity"
+    )]
+    SomeCpus,
+    /// fork(2).
+    #[error("cannot start a process: {0}")]
+    Fork(#[source] io::Error),
+    /// execvp(3).
+    #[error(transparent)]
+    Exec(io::Error),
+}
+
+/// Starts a command that dies when this process does (`PR_SET_PDEATHSIG`, prctl(2), unless it
+/// changes its user), with the signals that this one was started with, in its place.
+pub fn spawn(
+    mut command: Command,
+    inherited: Inherited,
+    place: Place,
+) -> Result<Child, NotStarted> {
+    let Inherited { blocked, ignored } = inherited;
+    let cpus = place.cpus.map(|cpus| cpus.to_bytes());
+    let start = Start { parent: getpid(), blocked, ignored, enter: place.cgroup, cpus };
+    sys::start_with(&mut command, start);
+    command.spawn().map_err(|error| match Missed::in_error(&error) {
+        Some((Missed::Entering, cause)) => NotStarted::Cgroup(cause),
+        Some((Missed::Binding, cause)) => NotStarted::Cpus(cause),
+        Some((Missed::AllCpus, _)) => NotStarted::SomeCpus,
+        None => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOMEM) => NotStarted::Fork(error),
+            _ => NotStarted::Exec(error),
+        },
+    })
 }
 
 /// From now on what descendants leave behind becomes a child of this process, not of PID 1
@@ -75,13 +124,47 @@ pub fn controlling_terminal() -> Option<File> {
 /// All living descendants of this process, by its own PID namespace's numbers; as far as `/proc`
 /// tells.
 pub fn descendants() -> Vec<Pid> {
-    let procfs = Procfs::new("/proc");
-    let mut found: Vec<Pid> = Vec::new();
-    let mut look_at: Vec<Pid> = Pid::try_from(getpid().as_raw()).into_iter().collect();
-    while let Some(pid) = look_at.pop() {
-        let children = procfs.children(pid);
-        found.extend(&children);
-        look_at.extend(children);
+    let own = Pid::try_from(getpid().as_raw()).ok();
+    own.map(|pid| Procfs::new("/proc").descendants(pid)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Stdio;
+
+    fn start(program: &str, place: Place) -> Result<String, NotStarted> {
+        let mut command = Command::new(program);
+        command.args(["-m1", "^Cpus_allowed_list", "/proc/self/status"]).stdout(Stdio::piped());
+        let inherited = Inherited { blocked: SigSet::empty(), ignored: SigSet::empty() };
+        let output = spawn(command, inherited, place)?.wait_with_output().unwrap();
+        Ok(String::from_utf8(output.stdout).unwrap().trim().rsplit_once('\t').unwrap().1.to_owned())
     }
-    found
+
+    #[test]
+    fn a_command_is_on_its_cpus_from_the_start_while_its_parent_stays_where_it_is() {
+        let all = crate::host::affinity::own().unwrap();
+        for cpu in all.iter() {
+            let cpus = Some(CpuSet::from_iter([cpu]));
+            assert_eq!(start("grep", Place { cgroup: None, cpus }).unwrap(), cpu.to_string());
+        }
+        assert_eq!(crate::host::affinity::own().unwrap(), all);
+    }
+
+    #[test]
+    fn what_a_command_did_not_come_to_is_told_apart() {
+        let first = crate::host::affinity::own().unwrap().first().unwrap();
+        let on = |cpus: &[u32]| Place { cgroup: None, cpus: Some(cpus.iter().copied().collect()) };
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let full = Place { cgroup: Some(full), cpus: None };
+        for (program, place, expected) in [
+            ("grep", on(&[8191]), "cannot bind the command to its CPUs: Invalid argument"),
+            ("grep", on(&[first, 8191]), "cannot bind the command to all of its CPUs"),
+            ("grep", full, "cannot put the command into its cgroup: No space left on device"),
+            ("/nonexistent", Place::default(), "No such file or directory"),
+        ] {
+            let error = start(program, place).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
 }

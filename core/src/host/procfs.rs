@@ -15,6 +15,12 @@ use crate::task::{Pid, Process};
 /// Inode of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+
+/// Inode of the initial time namespace (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
+
 /// A procfs, by the folder that it is mounted on.
 #[derive(Clone, Debug)]
 pub struct Procfs {
@@ -86,8 +92,18 @@ impl Procfs {
     }
 
     fn is_in_initial_namespace(&self) -> bool {
-        let namespace = std::fs::read_link(self.root.join("self/ns/pid"));
-        namespace.is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE)
+        self.is_own_namespace("pid", INITIAL_PID_NAMESPACE)
+    }
+
+    /// Whether the paths of cgroups that procfs shows this process are the kernel's own
+    /// (cgroup_namespaces(7)).
+    pub fn is_in_initial_cgroup_namespace(&self) -> bool {
+        self.is_own_namespace("cgroup", INITIAL_CGROUP_NAMESPACE)
+    }
+
+    fn is_own_namespace(&self, kind: &str, expected: &str) -> bool {
+        let namespace = std::fs::read_link(self.root.join("self/ns").join(kind));
+        namespace.is_ok_and(|name| name.as_os_str() == expected)
     }
 
     /// This process's PID in the procfs's namespace; none where that does not show it.
@@ -130,25 +146,34 @@ impl Procfs {
 
     /// Whether any thread of a process has not ended: its first may end before the others.
     fn has_live_thread(&self, pid: Pid) -> Result<bool, Error> {
+        Ok(self.live_thread(pid)?.is_some())
+    }
+
+    /// A thread of a process that has not ended.
+    pub(super) fn live_thread(&self, pid: Pid) -> Result<Option<Pid>, Error> {
         for thread in self.threads(pid)? {
             let text = read(&self.path(pid, &format!("task/{thread}/stat")))?;
             if text.as_deref().and_then(parse_stat).is_some_and(|stat| !stat.ended) {
-                return Ok(true);
+                return Ok(Some(thread));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// A number that nobody can guess, and that no two have: 122 bits, written as a UUID (random(4)).
+    pub(super) fn random_uuid(&self) -> Result<String, Error> {
+        let text = read_existing(&self.root.join("sys/kernel/random/uuid"))?;
+        Ok(text.trim().to_owned())
     }
 
     /// Whether start times of this process's time namespace are comparable with PID 1's
     /// (time_namespaces(7): procfs shifts start times by the reader's offsets).
     fn clock_is_the_hosts(&self) -> bool {
-        let ours = std::fs::read_link(self.root.join("self/ns/time"));
-        let hosts = std::fs::read_link(self.root.join("1/ns/time"));
-        match (ours, hosts) {
-            (Ok(ours), Ok(hosts)) => ours == hosts,
-            // A kernel without time namespaces, or no right to ask: one clock as far as is known.
-            _ => true,
-        }
+        // A kernel without time namespaces has one clock.
+        let Ok(ours) = std::fs::read_link(self.root.join("self/ns/time")) else { return true };
+        // PID 1's can be seen with CAP_SYS_PTRACE over it alone: where it cannot, nothing is compared.
+        ours.as_os_str() == INITIAL_TIME_NAMESPACE
+            || std::fs::read_link(self.root.join("1/ns/time")).is_ok_and(|hosts| hosts == ours)
     }
 
     /// The boot that this is (random(4)): of this very procfs, not of what somebody has mounted
@@ -215,6 +240,18 @@ impl Procfs {
             .flat_map(|text| text.split_whitespace())
             .filter_map(|n| n.parse().ok())
             .collect()
+    }
+
+    /// All living descendants of a process, as far as the kernel tells.
+    pub fn descendants(&self, pid: Pid) -> Vec<Pid> {
+        let mut found: Vec<Pid> = Vec::new();
+        let mut look_at = vec![pid];
+        while let Some(pid) = look_at.pop() {
+            let children = self.children(pid);
+            found.extend(&children);
+            look_at.extend(children);
+        }
+        found
     }
 
     /// Whether a process is in a container: in a PID namespace below that of the procfs, or, with

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -100,26 +101,105 @@ pub(super) fn heed(signals: &[Signal]) -> io::Result<SigSet> {
     Ok(ignored)
 }
 
-/// Has a command, once started, die with the process `parent` that starts it, and have these
-/// signals blocked and these ignored: what [`Command`] alone cannot do.
-pub(super) fn tie_to_parent(command: &mut Command, parent: Pid, blocked: SigSet, ignored: SigSet) {
-    let tie = move || {
+/// What a process does between fork(2) and exec(2), which [`Command`] alone cannot have it do.
+pub(super) struct Start {
+    /// Die with this process, which starts it.
+    pub(super) parent: Pid,
+    /// Have these signals blocked.
+    pub(super) blocked: SigSet,
+    /// Ignore these.
+    pub(super) ignored: SigSet,
+    /// Enter the cgroup whose list of processes this file is.
+    pub(super) enter: Option<File>,
+    /// Be bound to exactly these CPUs, as `sched_setaffinity(2)` wants them.
+    pub(super) cpus: Option<Vec<u8>>,
+}
+
+/// What a process did not come to do before its exec(2). The only way to tell the one that started
+/// it is an error's number ([`Command`] passes on nothing else): errno, and above it which it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Entering its cgroup.
+    Entering = 1,
+    /// Being bound to CPUs.
+    Binding = 2,
+    /// Having all of those CPUs: the kernel silently leaves out what the cpuset does not have.
+    AllCpus = 3,
+}
+
+/// Above every errno (errno-base.h: 4,095 at the most).
+const MISSED_SHIFT: i32 = 16;
+
+impl Missed {
+    fn with(self, errno: i32) -> io::Error {
+        io::Error::from_raw_os_error((self as i32) << MISSED_SHIFT | errno)
+    }
+
+    /// What an error of [`Command::spawn`] stands for, and its errno.
+    pub(super) fn in_error(error: &io::Error) -> Option<(Self, io::Error)> {
+        let number = error.raw_os_error()?;
+        let all = [Self::Entering, Self::Binding, Self::AllCpus];
+        let missed = all.into_iter().find(|&it| it as i32 == number >> MISSED_SHIFT)?;
+        Some((missed, io::Error::from_raw_os_error(number & ((1 << MISSED_SHIFT) - 1))))
+    }
+}
+
+impl Start {
+    /// Async-signal-safe, and allocates nothing (fork(2)).
+    fn make_so(&self) -> io::Result<()> {
         set_pdeathsig(Signal::SIGKILL)?;
-        if nix::unistd::getppid() != parent {
+        if nix::unistd::getppid() != self.parent {
             // It died before the line above.
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        for signal in ignored.iter() {
+        // 0 is whoever writes it (cgroups(7)); in one write(2).
+        if let Some(file) = &self.enter
+            && let Err(errno) = nix::unistd::write(file, b"0")
+        {
+            return Err(Missed::Entering.with(errno as i32));
+        }
+        if let Some(cpus) = &self.cpus {
+            bind_exactly(cpus)?;
+        }
+        for signal in self.ignored.iter() {
             let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
             // SAFETY: there is no handler.
             unsafe { sigaction(signal, &ignore) }?;
         }
-        blocked.thread_set_mask()?;
+        self.blocked.thread_set_mask()?;
         Ok(())
-    };
-    // SAFETY: between fork and exec the closure makes system calls only (prctl, getppid,
-    // sigaction, sigprocmask), all async-signal-safe, and allocates nothing.
-    unsafe { command.pre_exec(tie) };
+    }
+}
+
+/// Binds the calling thread, and makes sure that it has all of those CPUs. Allocates nothing.
+fn bind_exactly(mask: &[u8]) -> io::Result<()> {
+    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or_default();
+    // SAFETY: the kernel reads `mask.len()` bytes from `mask`, which lives through the call.
+    if unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) } != 0 {
+        return Err(Missed::Binding.with(errno()));
+    }
+    let mut actual = [0u8; LARGEST_MASK];
+    // SAFETY: the kernel writes at most `actual.len()` bytes to `actual`, which lives through the
+    // call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, actual.len(), actual.as_mut_ptr()) };
+    if result < 0 {
+        return Err(Missed::Binding.with(errno()));
+    }
+    let byte = |mask: &[u8], at: usize| mask.get(at).copied().unwrap_or_default();
+    let is_equal = (0..actual.len().max(mask.len())).all(|at| byte(&actual, at) == byte(mask, at));
+    if is_equal { Ok(()) } else { Err(Missed::AllCpus.with(0)) }
+}
+
+/// Room for the most CPUs that a kernel can be built for, 8,192 (`CONFIG_NR_CPUS`, x86).
+const LARGEST_MASK: usize = 1024;
+
+/// Has a command, once started, do all this first.
+pub(super) fn start_with(command: &mut Command, start: Start) {
+    // SAFETY: between fork and exec the closure makes system calls only (prctl, getppid, write,
+    // sched_setaffinity, sched_getaffinity, sigaction, sigprocmask), all async-signal-safe, and
+    // allocates nothing.
+    unsafe { command.pre_exec(move || start.make_so()) };
 }
 
 /// The next change of any child: its PID, 0 for none, and the raw status (`waitpid(2)`). nix's

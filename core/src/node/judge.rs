@@ -3,13 +3,17 @@
 //! An owner is dead if its process is (absent, another with its PID, of another boot, or a zombie
 //! with no other thread) *and* its cgroup is gone, another of the same path, another owner's by now,
 //! or holds no process (a container with the host's PID namespace may outlive its init) or, for an
-//! `isolate` without a cgroup, nobody has its record locked, as all do that it started. Nobody is
-//! judged through a procfs that may hide processes, and no container where the cgroup file system
+//! `isolate` without a cgroup, nobody has its record locked, as all do that it started, *and* no
+//! process is marked as its ([`super::marks`]). Nobody is judged through a procfs that may hide processes, and no container where the cgroup file system
 //! may hide its cgroup. No clock is asked.
 
+use std::cell::RefCell;
+
+use super::marks::Marks;
 use super::pool_judge::PoolJudge;
 use super::{Error, Node};
 use crate::allocation::{Allocation, CgroupId};
+use crate::host::environ;
 use crate::host::mark::{self, Mark};
 use crate::state::{Contents, Records};
 use crate::task::Life;
@@ -21,6 +25,10 @@ pub(super) struct Judge<'a> {
     pub(super) boot_id: String,
     /// The cgroup of the container that asks: whatever is in it now is not an earlier one's.
     own: Option<&'a CgroupId>,
+    /// What was found of marks in the environments of processes.
+    marks: Marks,
+    /// What was not looked for yet, and has to be.
+    unsearched: RefCell<Vec<environ::Mark>>,
 }
 
 impl<'a> Judge<'a> {
@@ -28,12 +36,23 @@ impl<'a> Judge<'a> {
     pub(super) fn new(node: &'a Node, state: &'a Contents) -> Result<Self, Error> {
         node.procfs.sees_the_host()?;
         let boot_id = node.procfs.boot_id()?;
-        Ok(Self { node, state, boot_id, own: None })
+        let (marks, unsearched) = (Marks::default(), RefCell::default());
+        Ok(Self { node, state, boot_id, own: None, marks, unsearched })
     }
 
     /// On behalf of a container that is alone in its cgroup.
     pub(super) fn asked_by(self, own: Option<&'a CgroupId>) -> Self {
         Self { own, ..self }
+    }
+
+    /// After these marks were looked for.
+    pub(super) fn after(self, marks: Marks) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// The marks that it would have to know about to judge all that it was asked.
+    pub(super) fn unsearched(&self) -> Vec<environ::Mark> {
+        self.unsearched.take()
     }
 
     /// With all records before it, so that it can tell whose PIDs are whose.
@@ -51,7 +70,7 @@ impl<'a> Judge<'a> {
             return Ok(true);
         }
         let Some(cgroup) = &record.cgroup else {
-            return Ok(self.state.is_held(&record.owner)?);
+            return Ok(self.state.is_held(&record.owner)? || self.may_be_marked(record));
         };
         if self.own.is_some_and(|own| is_the_same(own, cgroup)) {
             return Ok(false);
@@ -69,6 +88,16 @@ impl<'a> Judge<'a> {
             return Ok(false);
         }
         Ok(now.is_populated()?)
+    }
+
+    /// Whether some process is marked as started by an `isolate`; so it is for now where nobody has
+    /// looked yet, which takes too long under the lock.
+    fn may_be_marked(&self, record: &Allocation) -> bool {
+        let Some(mark) = environ::Mark::of(record) else { return false };
+        self.marks.may_be_somewhere(&mark).unwrap_or_else(|| {
+            self.unsearched.borrow_mut().push(mark);
+            true
+        })
     }
 
     /// What became of a holder of which no `tasks` tells.
@@ -97,7 +126,11 @@ impl<'a> Judge<'a> {
         if !mark::can_be_seen(&self.node.procfs) {
             return Ok(true);
         }
-        let seen = self.node.seen(record.process.pid, Some(&cgroup.path))?;
+        // kcm 0.1 left no mark.
+        if cgroup.inode.is_some() {
+            return Ok(false);
+        }
+        let seen = self.node.seen(record.process.pid, Some(record))?;
         Ok(seen.is_some_and(|seen| seen.all() == record.cpus()))
     }
 }

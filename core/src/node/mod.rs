@@ -2,6 +2,7 @@
 //! can be asked of it reads the same way: lock, read, plan, apply.
 
 mod judge;
+mod marks;
 mod pool_judge;
 mod reconcile;
 mod repair;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId, Owner};
 use crate::host::cgroup::Hierarchy;
+use crate::host::environ;
 use crate::host::procfs::{Blind, Procfs};
 use crate::host::{self, sysfs};
 use crate::notice::Notice;
@@ -26,6 +28,7 @@ use crate::request::Request;
 use crate::state::{self, ConfDir, Contents, Hold, Listing, Memory, Records, Update};
 use crate::task::{Glance, Judged, Life, Pid};
 use judge::Judge;
+use marks::Marks;
 use pool_judge::PoolJudge;
 pub use reconcile::Reconciled;
 pub use repair::{Mismatch, NotRepaired};
@@ -107,8 +110,34 @@ impl Node {
     /// Gives the owner CPU lists of the pool, or those that it has; `notices` gets what an
     /// administrator should hear of, also where nothing is given.
     pub fn allocate(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Granted, Error> {
+        let mut first = Vec::new();
+        let mut unsearched = Vec::new();
+        match self.allocate_after(&Marks::default(), request, &mut first, &mut unsearched) {
+            Err(Error::Refused(_)) if !unsearched.is_empty() => {
+                let marks = self.search(&unsearched, notices);
+                self.allocate_after(&marks, request, notices, &mut Vec::new())
+            }
+            result => {
+                notices.append(&mut first);
+                result
+            }
+        }
+    }
+
+    /// Does so, when this is known of marks; `unsearched` gets what should be known, too.
+    fn allocate_after(
+        &self,
+        marks: &Marks,
+        request: &Request,
+        notices: &mut Vec<Notice>,
+        unsearched: &mut Vec<environ::Mark>,
+    ) -> Result<Granted, Error> {
         self.conf.update(|state| {
-            self.enter_boot(state, request, notices)?;
+            if !state.is_of_boot(&request.process.boot_id)? {
+                // Nothing is written into a directory that has no such pool.
+                state.pool(&request.pool)?;
+                self.enter_boot(state, &request.process.boot_id, notices)?;
+            }
             // First, since it may free what an earlier container of this name held.
             let held = self.held_already(state, request, notices)?;
             let Listing { pool, memory, odd } = state.pool(&request.pool)?;
@@ -121,7 +150,12 @@ impl Node {
             notices.extend(skipped(&pool, request));
             let (lists, mut changes) = match free_at_a_glance(state, &pool, request, &nodes)? {
                 Some(lists) => (lists, Vec::new()),
-                None => self.free_by_judgement(state, pool, request, &nodes, notices)?,
+                None => {
+                    let judge = self.pool_judge(state, request.cgroup.as_ref(), marks, notices)?;
+                    let free = Self::free_by_judgement(&judge, pool, request, &nodes, notices);
+                    unsearched.extend(judge.judge.unsearched());
+                    free?
+                }
             };
             let (allocation, taking) = take(&request.pool, exclusive, &lists, request, now());
             changes.extend(taking);
@@ -132,17 +166,16 @@ impl Node {
 
     /// Lists that are free when everything is known of the pool, and the changes that make them so.
     fn free_by_judgement(
-        &self,
-        state: &Update,
+        judge: &PoolJudge<'_>,
         pool: Pool<Glance>,
         request: &Request,
         nodes: &Nodes,
         notices: &mut Vec<Notice>,
     ) -> Result<(Vec<Taken>, Vec<Change>), Error> {
-        let judge = self.pool_judge(state, request.cgroup.as_ref(), notices)?;
         let pool = judge.pool(pool)?;
         notices.extend(damages(&pool).map(Notice::warning));
         let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(pool);
+        judge.remove_cgroups(&reclaimed, &forgotten);
         let chosen =
             choose(&pool, request, nodes).inspect_err(|_| notices.extend(holders(&pool)))?;
         notices.extend(reclaimed.iter().map(reclaimed_notice));
@@ -157,16 +190,10 @@ impl Node {
     fn enter_boot(
         &self,
         state: &Update,
-        request: &Request,
+        boot_id: &str,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        let boot_id = &request.process.boot_id;
-        if state.is_of_boot(boot_id)? {
-            return Ok(());
-        }
-        // Nothing is written in a directory that may be none of kcm's.
-        state.pool(&request.pool)?;
-        let judge = self.pool_judge(state, None, notices)?.first_of_boot(true);
+        let judge = self.pool_judge(state, None, &Marks::default(), notices)?.first_of_boot(true);
         for name in state.pool_names()? {
             // Whatever is wrong with another pool is not this caller's.
             let Ok(Listing { pool, .. }) = state.pool(&name) else { continue };
@@ -182,11 +209,12 @@ impl Node {
         &'a self,
         state: &'a Update,
         own: Option<&'a CgroupId>,
+        marks: &Marks,
         notices: &mut Vec<Notice>,
     ) -> Result<PoolJudge<'a>, Error> {
         let (records, aside) = readable_records(state)?;
         notices.extend(aside.into_iter().map(Notice::warning));
-        Ok(Judge::new(self, state)?.asked_by(own).knowing(records))
+        Ok(Judge::new(self, state)?.asked_by(own).after(marks.clone()).knowing(records))
     }
 
     /// Gives back what a dead holder of this name has; a live one keeps it.

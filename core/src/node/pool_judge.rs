@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::Error;
 use super::judge::Judge;
 use crate::allocation::{Allocation, Owner};
+use crate::host::own_cgroup;
 use crate::plan::Slot;
+use crate::plan::reconcile::{Forgotten, Reclaimed};
 use crate::pool::{CpuList, Pool};
 use crate::state::{Index, Records};
 use crate::task::{Glance, Judged, Life, Pid, Task, TasksFile};
@@ -18,6 +20,7 @@ const MANY: usize = 64;
 pub(super) struct PoolJudge<'a> {
     pub(super) judge: Judge<'a>,
     records: Records,
+    owners: HashSet<Owner>,
     /// Which of the records name a list.
     by_slot: HashMap<Slot, Vec<usize>>,
     alive: Vec<OnceCell<bool>>,
@@ -34,8 +37,10 @@ impl<'a> PoolJudge<'a> {
                 by_slot.entry(Slot::new(&record.pool, list)).or_default().push(i);
             }
         }
+        let owners = records.readable.iter().map(|record| record.owner.clone()).collect();
         let alive = records.readable.iter().map(|_| OnceCell::new()).collect();
-        Self { judge, records, by_slot, alive, living_pids: OnceCell::new(), first_of_boot: false }
+        let (living_pids, first_of_boot) = (OnceCell::new(), false);
+        Self { judge, records, owners, by_slot, alive, living_pids, first_of_boot }
     }
 
     /// Before anybody else has written in this boot: a PID in the `tasks` of a list that kcm gave
@@ -47,6 +52,17 @@ impl<'a> PoolJudge<'a> {
     /// All records that could be read.
     pub(super) fn records(&self) -> &[Allocation] {
         &self.records.readable
+    }
+
+    /// Removes the empty cgroups that dead isolates have left.
+    pub(super) fn remove_cgroups(&self, reclaimed: &[Reclaimed], forgotten: &[Forgotten]) {
+        let Some(hierarchy) = &self.judge.node.hierarchy else { return };
+        let owners = reclaimed.iter().filter_map(|reclaimed| reclaimed.owner.as_ref());
+        let owners: HashSet<&Owner> = owners.chain(forgotten.iter().map(|f| &f.owner)).collect();
+        let records = self.records.readable.iter();
+        for record in records.filter(|r| r.is_isolates() && owners.contains(&r.owner)) {
+            record.cgroup.iter().for_each(|left| own_cgroup::remove_if_left(hierarchy, left));
+        }
     }
 
     /// Reads and judges every list of a pool.
@@ -92,7 +108,7 @@ impl<'a> PoolJudge<'a> {
         {
             let pid = record.process.pid;
             // Its owner may have another record by now, which stays.
-            let is_known = self.records.readable.iter().any(|known| known.owner == record.owner);
+            let is_known = self.owners.contains(&record.owner);
             let nameless = |task: Task| Task { owner: task.owner.filter(|_| !is_known), ..task };
             if !written.contains(&pid) {
                 unwritten.push(nameless(task(record, self.judge.life(record)?, false)));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::marks::Marks;
 use super::pool_judge::PoolJudge;
 use super::repair::{Live, Mismatch};
 use super::{Error, Judge, Node, forgotten_notice, now, readable_records};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId, Details, Owner};
+use crate::host::environ;
 use crate::host::mark::{self, Mark};
 use crate::notice::Notice;
 use crate::plan::reconcile::{Mended, Reclaim, Reclaimed, mend, reclaim, shared_by_mistake};
@@ -34,7 +36,14 @@ impl Node {
     /// damaged, and finds whoever does not run where it should. `notices` gets what an administrator
     /// should hear of. No live holder loses its record or its lists.
     pub fn reconcile(&self, notices: &mut Vec<Notice>) -> Result<Reconciled, Error> {
-        let (mut found, live) = self.conf.update(|state| self.clean(state, notices))?;
+        let (mut found, mut live, unsearched) =
+            self.conf.update(|state| self.clean(state, Marks::default(), notices))?;
+        if !unsearched.is_empty() {
+            let marks = self.search(&unsearched, notices);
+            let reclaimed = std::mem::take(&mut found.reclaimed);
+            (found, live, _) = self.conf.update(|state| self.clean(state, marks, notices))?;
+            found.reclaimed.extend(reclaimed);
+        }
         // Without the lock: there may be thousands of threads to look at, and a repair looks again.
         for task in live {
             match self.mismatch(task) {
@@ -50,9 +59,10 @@ impl Node {
     fn clean(
         &self,
         state: &Update,
+        marks: Marks,
         notices: &mut Vec<Notice>,
-    ) -> Result<(Reconciled, Vec<Live>), Error> {
-        let judge = Judge::new(self, state)?;
+    ) -> Result<(Reconciled, Vec<Live>, Vec<environ::Mark>), Error> {
+        let judge = Judge::new(self, state)?.after(marks);
         let boot_id = judge.boot_id.clone();
         state.remove_leftovers()?;
         let (records, aside) = readable_records(state)?;
@@ -82,7 +92,7 @@ impl Node {
         }
         let records = state.records()?.readable;
         found.usage = pools.iter().map(|pool| Usage::of(pool, &records)).collect();
-        Ok((found, live_tasks(&pools, &records)))
+        Ok((found, live_tasks(&pools, &records), judge.judge.unsearched()))
     }
 
     /// One pool as it is without its dead, and with what it lacked.
@@ -98,6 +108,7 @@ impl Node {
         found.failures.extend(odd.iter().map(ToString::to_string));
         let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(judge.pool(pool)?);
         state.apply(&changes)?;
+        judge.remove_cgroups(&reclaimed, &forgotten);
         notices.extend(forgotten.iter().map(forgotten_notice));
         found.reclaimed.extend(reclaimed);
         let (changes, mended) = mend(&pool);

@@ -146,8 +146,7 @@ impl Node {
         if !self.is_settled(pid, record.as_ref())? {
             return Ok(None);
         }
-        let cgroup = record.as_ref().and_then(Allocation::cgroup_path);
-        Ok(match self.seen(pid, cgroup)? {
+        Ok(match self.seen(pid, record.as_ref())? {
             Some(seen) if !seen.is_right(&cpus) => {
                 Some(Mismatch { pool, list, pid, actual: seen.all(), allocation: record })
             }
@@ -170,15 +169,28 @@ impl Node {
         }
     }
 
-    /// Where a task may run; none where nothing of it is there any more.
-    pub(super) fn seen(&self, pid: Pid, cgroup: Option<&str>) -> Result<Option<Seen>, Error> {
+    /// Where a task may run; none where nothing of it is there any more. For an `isolate`, whose own
+    /// process keeps off the CPUs that it gives away, where those may run that it has started.
+    pub(super) fn seen(
+        &self,
+        pid: Pid,
+        record: Option<&Allocation>,
+    ) -> Result<Option<Seen>, Error> {
+        let cgroup = record.and_then(Allocation::cgroup_path);
+        let cgroup = cgroup.zip(self.hierarchy.as_ref()).map(|(path, all)| all.at(path));
+        let pids = match (record.is_some_and(Allocation::is_isolates), &cgroup) {
+            (false, _) => vec![pid],
+            (true, Some(cgroup)) => cgroup.processes()?,
+            (true, None) => self.procfs.descendants(pid),
+        };
         let mut threads = CpuSet::new();
-        for thread in self.procfs.threads(pid)? {
-            if let Some(cpus) = self.procfs.allowed_cpus(pid, thread)? {
-                threads = threads.union(&cpus);
+        for pid in pids {
+            for thread in self.procfs.threads(pid)? {
+                if let Some(cpus) = self.procfs.allowed_cpus(pid, thread)? {
+                    threads = threads.union(&cpus);
+                }
             }
         }
-        let cgroup = cgroup.zip(self.hierarchy.as_ref()).map(|(path, all)| all.at(path));
         let cgroup = match cgroup {
             // In this order: of a cgroup that is gone, those of the one above are told.
             Some(cgroup) => Some(cgroup.effective_cpus()?).filter(|_| cgroup.exists()),
@@ -217,7 +229,7 @@ impl Node {
                 }
                 set?;
             }
-            match self.seen(pid, Some(cgroup.path()))? {
+            match self.seen(pid, Some(allocation))? {
                 Some(seen) if seen.is_right(&cpus) => Ok(()),
                 Some(seen) => Err(NotRepaired::InVain { cpus: cpus.clone(), actual: seen.all() }),
                 None => Err(NotRepaired::Changed),

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::judge::Judge;
+use super::marks::Marks;
 use super::pool_judge::PoolJudge;
 use super::reconcile::{cpus_by_pid, live_tasks};
 use super::repair::{Live, Mismatch};
 use super::{Error, Node};
 use crate::CpuSet;
 use crate::allocation::{Allocation, Owner};
+use crate::host::environ;
 use crate::host::neighbours::is_kernel_thread;
+use crate::notice::Notice;
 use crate::plan::Slot;
 use crate::plan::reconcile::shared_by_mistake;
 use crate::pool::Pool;
@@ -30,6 +33,8 @@ pub struct Survey {
     pub unproven: Vec<Allocation>,
     /// Live ones that run elsewhere than on their CPUs.
     pub mismatched: Vec<Mismatch>,
+    /// Who could not be looked at, so that lists stay held.
+    pub notices: Vec<Notice>,
 }
 
 /// A process that holds a list by its number alone.
@@ -59,7 +64,14 @@ impl Node {
     /// Looks at all that hold lists, and changes nothing. Pools and records that cannot be read are
     /// left out.
     pub fn survey(&self) -> Result<Survey, Error> {
-        let ((mut found, live), _) = self.conf.read(|contents| self.look(contents))?;
+        let look = |marks: &Marks| Ok::<_, Error>(self.conf.read(|c| self.look(c, marks))?.0);
+        let (mut found, mut live, unsearched) = look(&Marks::default())?;
+        if !unsearched.is_empty() {
+            let mut notices = Vec::new();
+            let marks = self.search(&unsearched, &mut notices);
+            (found, live, _) = look(&marks)?;
+            found.notices = notices;
+        }
         // Without the lock, as `reconcile` does.
         for task in live {
             found.mismatched.extend(self.mismatch(task)?);
@@ -68,8 +80,12 @@ impl Node {
         Ok(found)
     }
 
-    fn look(&self, contents: &Contents) -> Result<(Survey, Vec<Live>), Error> {
-        let judge = Judge::new(self, contents)?;
+    fn look(
+        &self,
+        contents: &Contents,
+        marks: &Marks,
+    ) -> Result<(Survey, Vec<Live>, Vec<environ::Mark>), Error> {
+        let judge = Judge::new(self, contents)?.after(marks.clone());
         let is_first = !contents.is_of_boot(&judge.boot_id)?;
         let judge = judge.knowing(contents.records()?).first_of_boot(is_first);
         let mut found = Survey::default();
@@ -91,7 +107,7 @@ impl Node {
                 found.unproven.push(record.clone());
             }
         }
-        Ok((found, live_tasks(&pools, judge.records())))
+        Ok((found, live_tasks(&pools, judge.records()), judge.judge.unsearched()))
     }
 
     fn look_at_pool(

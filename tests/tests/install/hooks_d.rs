@@ -26,7 +26,7 @@ const HOOK: &str = r#"{
   },
   "when": {
     "annotations": {
-      "^kcm\\.intel\\.com/pool(\\..+)?$": ".*"
+      "^kcm\\.intel\\.com/": ".*"
     }
   },
   "stages": [

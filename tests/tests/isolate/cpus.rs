@@ -1,11 +1,14 @@
 //! The CPUs that a command gets: told to it, given to it, and written down.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use kcm_core::CpuSet;
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{Isolate, nothing_must_be_held, status};
-use kcm_tests::machine::{start_time, sysfs_cpus, two_cpus};
+use kcm_tests::machine::{cgroup_file, start_time, sysfs_cpus, together, two_cpus};
+
+use super::descendants::is_executed;
 
 /// What a command is told of its CPUs, and what its own child may use.
 const REPORT: &str = "echo \"$KCM_CPUS_ASSIGNED $KCM_CPUS_ASSIGNED_MASK\"
@@ -58,12 +61,20 @@ fn everything_else_in_the_environment_stays_as_it_is() {
 }
 
 #[test]
-fn while_a_command_runs_kcms_own_process_is_the_holder_and_has_its_cpus() {
+fn while_a_command_runs_kcms_own_process_is_the_holder_and_keeps_off_its_cpus() {
+    for by_affinity in [false, true] {
+        must_be_recorded(by_affinity);
+    }
+}
+
+fn must_be_recorded(by_affinity: bool) {
     let [first, second] = two_cpus();
     let conf_dir = ConfDir::new(&[("p", true, &[&first, &second])]);
     let words = ["/bin/sh", "--", "-c", "echo $$; exec sleep 600", "a  b", ""];
-    let isolate = Isolate::new(&conf_dir, "p", &words).start();
+    let isolate = Isolate::new(&conf_dir, "p", &words);
+    let isolate = if by_affinity { isolate.by_affinity() } else { isolate }.start();
     let (child, pid) = (isolate.process(0), isolate.pid());
+    is_executed(&child);
     assert_eq!(conf_dir.tasks("p", &first), pid.to_string());
     assert_eq!(conf_dir.tasks("p", &second), "");
     assert_eq!(conf_dir.allocations(), [format!("isolate-{pid}.json")]);
@@ -71,7 +82,7 @@ fn while_a_command_runs_kcms_own_process_is_the_holder_and_has_its_cpus() {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let created_at = record["createdAt"].as_str().unwrap();
     assert!(created_at.starts_with("20") && created_at.ends_with('Z'), "{created_at}");
-    let expected = serde_json::json!({
+    let mut expected = serde_json::json!({
         "owner": format!("isolate-{pid}"),
         "pool": "p",
         "cpuLists": [first],
@@ -83,8 +94,25 @@ fn while_a_command_runs_kcms_own_process_is_the_holder_and_has_its_cpus() {
         "affinity": true,
         "command": ["/bin/sh", "-c", "echo $$; exec sleep 600", "a  b", ""],
     });
+    if by_affinity {
+        let mark = record["mark"].as_str().unwrap();
+        // Whoever reads the record learns nothing that he could mark himself with.
+        let value = child.environment("KCM_OWNER").unwrap();
+        assert!(value.starts_with(&format!("isolate-{pid}-")), "{value}");
+        assert_eq!(mark, kcm_core::host::environ::digest(value.as_bytes()));
+        expected["mark"] = mark.into();
+    } else {
+        let cgroup = isolate.cgroup();
+        expected["cgroup"] = cgroup.as_str().into();
+        expected["cgroupInode"] = fs::metadata(cgroup_file(&cgroup, "")).unwrap().ino().into();
+        assert_eq!(child.environment("KCM_OWNER"), None);
+    }
     assert_eq!(record, expected);
-    assert_eq!(status(pid, "Cpus_allowed_list"), first);
+    // Where the machine has CPUs in no pool.
+    let (own, online) = (status(pid, "Cpus_allowed_list"), sysfs_cpus("cpu/online"));
+    let others = online.difference(&together([&first, &second]).parse().unwrap());
+    let expected = if others.is_empty() { online } else { others };
+    assert_eq!(own, expected.to_string());
     assert_eq!(child.status("Cpus_allowed_list"), first);
     child.kill();
     assert_eq!(isolate.finish().code, Some(128 + 9));
@@ -101,7 +129,8 @@ fn without_affinity_a_command_keeps_its_callers_cpus() {
             let isolate = isolate.under(["taskset", "-c", callers]).start();
             assert_eq!((isolate.line(0), isolate.line(1)), ("0 1".to_owned(), callers.to_owned()));
             let child = isolate.process(2);
-            assert_eq!(status(isolate.pid(), "Cpus_allowed_list"), callers);
+            let kcms: CpuSet = status(isolate.pid(), "Cpus_allowed_list").parse().unwrap();
+            assert!(!kcms.contains(0), "{kcms}");
             assert_eq!(conf_dir.tasks("p", "0"), isolate.pid().to_string());
             assert_eq!(conf_dir.record(&isolate.owner()).unwrap()["affinity"], false);
             child.kill();

@@ -90,14 +90,15 @@ fn a_daemon_that_kept_its_descriptors_holds_the_list_on() {
     must_be_free(&conf_dir);
 }
 
-/// The limit that the documentation states.
+/// The limit that the documentation states: nothing is left by which it could be known.
 #[test]
-fn a_daemon_that_closed_its_descriptors_and_outlives_kcm_does_not_hold_the_list() {
+fn a_daemon_that_has_neither_cgroup_nor_descriptor_nor_mark_does_not_hold_the_list() {
     let conf_dir = one_list();
-    let mut isolate = start(&conf_dir, &format!("{DAEMON_THAT_CLOSES}; exit 0"));
+    let script = format!("unset KCM_OWNER; {DAEMON_THAT_CLOSES}; exit 0");
+    let mut isolate = Isolate::new(&conf_dir, "p", &[]).script(&script).by_affinity().start();
     let daemon = isolate.process(0);
     is_executed(&daemon);
-    assert_eq!(daemon.open_files().len(), 0);
+    assert_eq!((daemon.open_files().len(), daemon.environment("KCM_OWNER")), (0, None));
     isolate.kill();
     assert_eq!(conf_dir.tasks("p", "0"), isolate.pid().to_string());
     must_be_free(&conf_dir);

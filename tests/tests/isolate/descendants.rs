@@ -39,7 +39,8 @@ fn a_daemon_is_waited_for_and_signals_then_reach_it() {
     for (script, closes) in [(DAEMON, false), (DAEMON_THAT_CLOSES, true)] {
         let conf_dir = one_list();
         let script = format!("{script}; exit 3");
-        let mut isolate = Isolate::new(&conf_dir, "p", &[]).script(&script).start();
+        let isolate = Isolate::new(&conf_dir, "p", &[]).script(&script);
+        let mut isolate = isolate.by_affinity().start();
         let daemon = isolate.process(0);
         until("kcm to say that it waits", || isolate.err().contains('\n').then_some(()));
         is_executed(&daemon);
@@ -144,7 +145,7 @@ fn a_command_has_no_descriptors_but_its_callers_and_the_one_that_holds_the_list(
     // Whoever started this test may have left it some.
     let alone = Isolate::of(["/bin/sh", "-c", script]).start();
     let callers = open_files(&alone).len();
-    let isolate = Isolate::new(&conf_dir, "p", &[]).script(script).start();
+    let isolate = Isolate::new(&conf_dir, "p", &[]).script(script).by_affinity().start();
     let mut files = open_files(&isolate);
     files.retain(|path| *path != conf_dir.record_path(&isolate.owner()));
     assert_eq!(files.len(), callers, "{files:?}");

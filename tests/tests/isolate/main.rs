@@ -4,6 +4,7 @@
 mod arguments;
 mod at_once;
 mod blind;
+mod confined;
 mod cpus;
 mod dead_holders;
 mod descendants;
@@ -13,6 +14,7 @@ mod no_shell;
 mod outcomes;
 mod pid_reuse;
 mod pty;
+mod realtime;
 mod refusals;
 mod signals;
 mod usage;

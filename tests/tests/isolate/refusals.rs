@@ -52,7 +52,7 @@ fn a_full_pool_is_named_with_its_holders() {
         let late = Isolate::new(&conf_dir, "p", &["--cores", cores]).words(ECHO);
         let before = conf_dir.snapshot();
         let outcome = late.run();
-        let counts = format!("No free cpu lists in pool p: 2 of 2 are held ({cores} wanted); end ");
+        let counts = format!("No free cpu lists in pool p: 2 of 2 are held, {cores} wanted; end ");
         must_be_refused(&outcome, &[&counts]);
         for holder in [&*isolate.owner(), "refusing", &container.pid().to_string()] {
             assert!(outcome.err.contains(holder), "{holder} is not in {outcome:?}");
@@ -67,7 +67,7 @@ fn too_few_free_lists_are_all_left_free() {
     let isolate = Isolate::new(&conf_dir, "p", &[]).script("echo $$; exec sleep 600").start();
     let _command = isolate.process(0);
     let two = Isolate::new(&conf_dir, "p", &["--cores=2"]);
-    let parts = ["No free cpu lists in pool p: 1 of 2 are held (2 wanted); end "];
+    let parts = ["No free cpu lists in pool p: 1 of 2 are held, 2 wanted; end "];
     must_refuse(&conf_dir, two, &parts);
     let three = Isolate::new(&conf_dir, "p", &["--cores=3"]);
     must_refuse(&conf_dir, three, &["3 cores requested of pool p, which has 2; ask for 2 at most"]);
@@ -150,7 +150,7 @@ fn a_missing_or_broken_directory_is_named() {
     fs::remove_file(&pools).unwrap();
     fs::rename(&aside, &pools).unwrap();
 
-    fs::write(conf_dir.tasks_path("p", "0"), "12,nobody").unwrap();
+    fs::write(conf_dir.tasks_path("p", "0"), "4194999,nobody").unwrap();
     let before = content(&conf_dir);
     let outcome = Isolate::new(&conf_dir, "p", &ECHO).run();
     must_be_refused(&outcome, &["0 of 1 CPU lists", "a damaged tasks file"]);

@@ -184,6 +184,53 @@ pub(crate) fn created() -> Vec<Case> {
         ),
         ("a container without a name", pod(&[("pool.", "infra")], &["c"]), Err(stranger)),
         ("the beginning of a name", pod(&[("pool.c", "infra")], &["cc"]), Err(stranger)),
+        ("a key of tomorrow", pod(&[("pool", "infra"), ("numa", "0")], &["c"]), Err("unknown")),
+        ("another", pod(&[("partition", "isolated")], &["c"]), Err("unknown annotation")),
+        // Cores of nothing.
+        (
+            "cores and no pool",
+            pod(&[("cores", "2")], &["c", "d"]),
+            Err(
+                "annotation kcm.intel.com/cores means nothing in a pod without a pool: name one (kcm.intel.com/pool.<container>), or leave it out",
+            ),
+        ),
+        (
+            "cores of its own and no pool",
+            pod(&[("cores.c", "2")], &["c", "d"]),
+            Err(
+                "annotation kcm.intel.com/cores.c means nothing for a container without an exclusive pool: name its pool (kcm.intel.com/pool.<container>), or leave it out",
+            ),
+        ),
+        (
+            "cores of its own, another's pool",
+            pod(&[("cores.d", "2"), ("pool.c", "dataplane")], &["c 1", "d"]),
+            Err("kcm.intel.com/cores.d means nothing"),
+        ),
+        (
+            "cores of its own in a shared pool",
+            pod(&[("cores.c", "2"), ("pool", "infra")], &["c"]),
+            Err("kcm.intel.com/cores.c means nothing"),
+        ),
+        (
+            "cores of its own, left alone",
+            pod(&[("cores.i", "2"), ("pool", "infra"), ("pool.i", "none")], &["c", "init:i"]),
+            Err("kcm.intel.com/cores.i means nothing"),
+        ),
+        (
+            "the pod's cores, and one of two in a pool",
+            pod(&[("cores", "2"), ("pool.c", "dataplane")], &["c 2", "d"]),
+            Ok(()),
+        ),
+        (
+            "the pod's cores, and one of two in a shared pool",
+            pod(&[("cores", "2"), ("pool.c", "dataplane"), ("pool", "infra")], &["c 2", "d"]),
+            Ok(()),
+        ),
+        (
+            "the pod's cores of one left alone",
+            pod(&[("cores", "2"), ("pool", "none")], &["c"]),
+            Ok(()),
+        ),
         // Values.
         (
             "an empty pool",

@@ -2,6 +2,7 @@
 //! Kubernetes allow it, its parts fit together, and its policies accept and refuse what they are to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
+mod agree;
 mod cases;
 mod defaults;
 mod fit;

@@ -84,13 +84,49 @@ impl Connection {
     }
 
     fn call_once(&mut self, call: &Call<'_>) -> Result<Message, Error> {
+        let serial = self.send_call(call)?;
+        self.wait_for(|message| message.answers(serial))
+    }
+
+    fn send_call(&mut self, call: &Call<'_>) -> Result<u32, Error> {
         self.serial += 1;
         let serial = self.serial;
         self.send(&call.encode(serial))?;
+        Ok(serial)
+    }
+
+    /// Calls a method that starts a job, once, and waits for the job's end: how it ended. An error
+    /// answer is given as it is. systemd sends its signals to every private connection, so that
+    /// there is nothing to subscribe to.
+    pub(super) fn call_and_wait(
+        &mut self,
+        call: &Call<'_>,
+    ) -> Result<Result<String, Message>, Error> {
+        self.endpoint.resume();
+        let result = self.job_of(call);
+        self.endpoint.pause();
+        result
+    }
+
+    fn job_of(&mut self, call: &Call<'_>) -> Result<Result<String, Message>, Error> {
+        let serial = self.send_call(call)?;
+        let answer = self.wait_for(|message| message.answers(serial))?;
+        if answer.error().is_some() {
+            return Ok(Err(answer));
+        }
+        let job = answer.object().map_err(|cause| self.endpoint.malformed(cause))?;
+        let is_ours = |message: &Message| message.job_removed().is_some_and(|end| end.job == job);
+        let end = self.wait_for(is_ours)?;
+        let result = end.job_removed().map(|end| end.result.to_owned()).unwrap_or_default();
+        Ok(Ok(result))
+    }
+
+    /// The next message that is wanted; others are dropped.
+    fn wait_for(&mut self, is_wanted: impl Fn(&Message) -> bool) -> Result<Message, Error> {
         loop {
             // systemd sends its signals to every private connection.
             let message = self.message()?;
-            if message.answers(serial) {
+            if is_wanted(&message) {
                 return Ok(message);
             }
         }

@@ -69,6 +69,16 @@ pub enum Error {
         /// systemd's explanation.
         text: String,
     },
+    /// systemd did not come to start a unit.
+    #[error(
+        "systemd did not start {scope}: its job ended as '{result}': see 'systemctl status {scope}' and 'journalctl _PID=1'"
+    )]
+    NotStarted {
+        /// The unit.
+        scope: String,
+        /// The job's result, as `failed`.
+        result: String,
+    },
     /// The name is none that a scope unit can have.
     #[error(
         "'{0}' is no name of a scope unit: it has to end in .scope and hold only letters, digits and :-_.\\@"

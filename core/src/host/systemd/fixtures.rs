@@ -1,6 +1,7 @@
 //! Messages for tests.
 //!
-//! The calls, `BIG_*` and `UNKNOWN_OBJECT` are written by hand from the D-Bus specification; the
+//! `START` to `DELEGATED` were made by another encoder (Python's struct) from the D-Bus specification;
+//! the other calls, `BIG_*` and `UNKNOWN_OBJECT` are written by hand from it; the
 //! others captured with strace from systemd 252 (252.39-1~deb12u2, user manager), serials set to 1.
 
 /// `Get` of `ControlGroup` of `init.scope`.
@@ -77,8 +78,56 @@ pub(super) const UNIT_NEW: &[u8] = b"l\x04\x01\x01\x4a\0\0\0\x02\0\0\0\x98\0\0\0
     \x0e\0\0\0cri-nope.scope\0\0\
     \x31\0\0\0/org/freedesktop/systemd1/unit/cri_2dnope_2escope\0";
 
+/// `StartTransientUnit` of `x.scope` in `user-0.slice` for process 4711.
+pub(super) const START: &[u8] =
+    b"l\x01\0\x01\xe8\0\0\0\x01\0\0\0\xb6\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/sy\
+    stemd1\0\0\0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\
+    \0\0\x03\x01s\0\x12\0\0\0StartTransientUnit\0\0\0\0\0\0\x06\x01s\0\x18\0\0\0org.f\
+    reedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x10ssa(sv)a(sa(sv))\0\0\0\x07\0\0\0\
+    x.scope\0\x04\0\0\0fail\0\0\0\0\xc0\0\0\0\0\0\0\0\x0b\0\0\0Description\0\x01s\0\0\
+    \x06\0\0\0a test\0\0\x05\0\0\0Slice\0\x01s\0\0\0\0\x0c\0\0\0user-0.slice\0\0\0\0\0\
+    \0\0\0\x0b\0\0\0CollectMode\0\x01s\0\0\x12\0\0\0inactive-or-failed\0\0\0\0\0\0\x08\
+    \0\0\0Delegate\0\x01b\0\x01\0\0\0\0\0\0\0\x08\0\0\0TasksMax\0\x01t\0\xff\xff\xff\xff\
+    \xff\xff\xff\xff\x04\0\0\0PIDs\0\x02au\0\0\0\0\x04\0\0\0g\x12\0\0\0\0\0\0\0\0\0\0\
+    ";
+
+/// The answer to it: job 77.
+pub(super) const JOB: &[u8] =
+    b"l\x02\x01\x01%\0\0\0\x07\0\0\07\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0or\
+    g.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x01o\0\0 \0\0\0/org/freedesktop\
+    /systemd1/job/77\0";
+
+/// The signal that job 77 has ended well.
+pub(super) const JOB_DONE: &[u8] =
+    b"l\x04\x01\x01A\0\0\0\x09\0\0\0\xa2\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/sys\
+    temd1\0\0\0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\
+    \0\0\x03\x01s\0\x0a\0\0\0JobRemoved\0\0\0\0\0\0\x07\x01s\0\x18\0\0\0org.freedeskt\
+    op.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x04uoss\0\0\0\0\0\0\0M\0\0\0 \0\0\0/org/fr\
+    eedesktop/systemd1/job/77\0\0\0\0\x07\0\0\0x.scope\0\x04\0\0\0done\0";
+
+/// The signal that job 77 has failed.
+pub(super) const JOB_FAILED: &[u8] =
+    b"l\x04\x01\x01C\0\0\0\x09\0\0\0\xa2\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/sys\
+    temd1\0\0\0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\
+    \0\0\x03\x01s\0\x0a\0\0\0JobRemoved\0\0\0\0\0\0\x07\x01s\0\x18\0\0\0org.freedeskt\
+    op.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x04uoss\0\0\0\0\0\0\0M\0\0\0 \0\0\0/org/fr\
+    eedesktop/systemd1/job/77\0\0\0\0\x07\0\0\0x.scope\0\x06\0\0\0failed\0";
+
+/// The same of another job.
+pub(super) const OTHER_JOB_DONE: &[u8] =
+    b"l\x04\x01\x01A\0\0\0\x09\0\0\0\xa2\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/sys\
+    temd1\0\0\0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\
+    \0\0\x03\x01s\0\x0a\0\0\0JobRemoved\0\0\0\0\0\0\x07\x01s\0\x18\0\0\0org.freedeskt\
+    op.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x04uoss\0\0\0\0\0\0\0N\0\0\0 \0\0\0/org/fr\
+    eedesktop/systemd1/job/78\0\0\0\0\x07\0\0\0x.scope\0\x04\0\0\0done\0";
+
+/// The answer to `Get` of `Delegate`: yes.
+pub(super) const DELEGATED: &[u8] =
+    b"l\x02\x01\x01\x08\0\0\0\x07\0\0\07\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0\
+    org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x01v\0\0\x01b\0\0\x01\0\0\0";
+
 /// Every message above.
-pub(super) const ALL: [&[u8]; 10] = [
+pub(super) const ALL: [&[u8]; 16] = [
     GET,
     SET,
     GROUP,
@@ -89,6 +138,12 @@ pub(super) const ALL: [&[u8]; 10] = [
     BIG_NO_TEXT,
     UNKNOWN_OBJECT,
     UNIT_NEW,
+    START,
+    JOB,
+    JOB_DONE,
+    JOB_FAILED,
+    OTHER_JOB_DONE,
+    DELEGATED,
 ];
 
 /// A message with another byte at an offset.

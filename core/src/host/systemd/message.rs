@@ -8,6 +8,7 @@ pub(super) const PREFIX: usize = 16;
 const METHOD_CALL: u8 = 1;
 const METHOD_RETURN: u8 = 2;
 const ERROR: u8 = 3;
+const SIGNAL: u8 = 4;
 
 const FIELD_PATH: u8 = 1;
 const FIELD_INTERFACE: u8 = 2;
@@ -67,8 +68,20 @@ pub(super) struct Message {
     order: Order,
     reply_serial: Option<u32>,
     error_name: String,
+    /// What a signal is called.
+    member: String,
     signature: String,
     body: Vec<u8>,
+}
+
+/// A job of systemd's that has ended, as the signal `JobRemoved` tells it
+/// (org.freedesktop.systemd1(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JobRemoved<'a> {
+    /// The job's object.
+    pub(super) job: &'a str,
+    /// `done`, or how it failed.
+    pub(super) result: &'a str,
 }
 
 impl Message {
@@ -102,6 +115,7 @@ impl Message {
             order,
             reply_serial: None,
             error_name: String::new(),
+            member: String::new(),
             signature: String::new(),
             body: body.ok_or(Malformed::Truncated)?.to_vec(),
         };
@@ -119,8 +133,9 @@ impl Message {
         match (code, reader.signature()?) {
             (FIELD_ERROR_NAME, "s") => self.error_name = reader.string()?.to_owned(),
             (FIELD_REPLY_SERIAL, "u") => self.reply_serial = Some(reader.uint32()?),
+            (FIELD_MEMBER, "s") => self.member = reader.string()?.to_owned(),
             (FIELD_SIGNATURE, "g") => self.signature = reader.signature()?.to_owned(),
-            (FIELD_ERROR_NAME | FIELD_REPLY_SERIAL | FIELD_SIGNATURE, _) => {
+            (FIELD_ERROR_NAME | FIELD_REPLY_SERIAL | FIELD_MEMBER | FIELD_SIGNATURE, _) => {
                 return Err(Malformed::Type);
             }
             (_, signature) => reader.skip(signature)?,
@@ -150,6 +165,41 @@ impl Message {
             return Err(Malformed::Type);
         }
         arguments.string()
+    }
+
+    /// The truth in the variant that a property's value is.
+    pub(super) fn bool_in_variant(&self) -> Result<bool, Malformed> {
+        let mut arguments = Reader::new(&self.body, 0, self.order);
+        if self.signature != "v" || arguments.signature()? != "b" {
+            return Err(Malformed::Type);
+        }
+        match arguments.uint32()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed::Type),
+        }
+    }
+
+    /// The object that an answer names, as that of a new job.
+    pub(super) fn object(&self) -> Result<&str, Malformed> {
+        match self.signature.as_str() {
+            "o" => Reader::new(&self.body, 0, self.order).string(),
+            _ => Err(Malformed::Type),
+        }
+    }
+
+    /// The job of which this signal says that it has ended; none for any other message.
+    pub(super) fn job_removed(&self) -> Option<JobRemoved<'_>> {
+        if (self.kind, self.member.as_str(), self.signature.as_str())
+            != (SIGNAL, "JobRemoved", "uoss")
+        {
+            return None;
+        }
+        let mut arguments = Reader::new(&self.body, 0, self.order);
+        arguments.uint32().ok()?;
+        let job = arguments.string().ok()?;
+        let _unit = arguments.string().ok()?;
+        Some(JobRemoved { job, result: arguments.string().ok()? })
     }
 }
 

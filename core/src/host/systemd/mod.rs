@@ -1,7 +1,9 @@
-//! Tells systemd which CPUs a scope may use, so that it does not write its own value back.
+//! Tells systemd which CPUs a scope may use, so that it does not write its own value back; has it
+//! make scopes.
 //!
 //! ```text
-//! Systemd (this file)    the two calls: ControlGroup, SetUnitProperties
+//! Systemd (this file)    the calls: Get, SetUnitProperties
+//!   transient            StartTransientUnit
 //!   connection           login, messages out and in
 //!     endpoint           socket, time limit
 //!     message, wire      bytes ⇄ messages and values; pure
@@ -16,6 +18,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod message;
+mod transient;
 mod wire;
 
 use std::path::Path;
@@ -29,6 +32,7 @@ use message::{Call, Message};
 use wire::Writer;
 
 pub use error::Error;
+pub use transient::NewScope;
 pub use wire::Malformed;
 
 /// Where systemd listens as PID 1.
@@ -59,21 +63,35 @@ impl Systemd {
         Ok(connection.map(|connection| Self { endpoint, connection }))
     }
 
-    /// The cgroup that systemd has for a scope, as in `/kubepods.slice/cri-1f.scope`; `None` if
-    /// it has no such unit (property `ControlGroup`, org.freedesktop.systemd1(5)).
-    pub fn control_group(&mut self, scope: &str) -> Result<Option<String>, Error> {
-        if !is_scope_name(scope) {
-            return Ok(None);
-        }
-        let answer = match self.call(scope, &get_control_group(&unit_path(scope))) {
-            Err(Error::Refused { name, .. }) if UNKNOWN_UNIT.contains(&name.as_str()) => {
-                return Ok(None);
-            }
-            other => other?,
-        };
+    /// The cgroup that systemd has for a scope or a service, as in `/kubepods.slice/cri-1f.scope`;
+    /// `None` if it has no such unit (property `ControlGroup`, org.freedesktop.systemd1(5)).
+    pub fn control_group(&mut self, unit: &str) -> Result<Option<String>, Error> {
+        let Some(answer) = self.property(unit, "ControlGroup")? else { return Ok(None) };
         let group = answer.string_in_variant();
         let group = group.map_err(|cause| self.endpoint.malformed(cause))?;
         Ok((!group.is_empty()).then(|| group.to_owned()))
+    }
+
+    /// Whether a scope or service may divide its own cgroup (`Delegate=`,
+    /// systemd.resource-control(5)); not if systemd has no such unit.
+    pub fn is_delegated(&mut self, unit: &str) -> Result<bool, Error> {
+        let Some(answer) = self.property(unit, "Delegate")? else { return Ok(false) };
+        answer.bool_in_variant().map_err(|cause| self.endpoint.malformed(cause))
+    }
+
+    /// A property of a scope or service; `None` if systemd has no such unit.
+    fn property(&mut self, unit: &str, name: &str) -> Result<Option<Message>, Error> {
+        let interface = match unit.rsplit_once('.') {
+            Some((stem, "scope")) if is_unit_name(stem, unit) => "org.freedesktop.systemd1.Scope",
+            Some((stem, "service")) if is_unit_name(stem, unit) => {
+                "org.freedesktop.systemd1.Service"
+            }
+            _ => return Ok(None),
+        };
+        match self.call(unit, &get(&unit_path(unit), interface, name)) {
+            Err(Error::Refused { name, .. }) if UNKNOWN_UNIT.contains(&name.as_str()) => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Restricts a scope to CPUs, and to NUMA nodes if given, until it ends (`AllowedCPUs=` and
@@ -101,26 +119,32 @@ impl Systemd {
 
     fn call(&mut self, scope: &str, call: &Call<'_>) -> Result<Message, Error> {
         let answer = self.connection.call(call)?;
-        match answer.error() {
-            Some((name, text)) => Err(Error::Refused {
-                method: call.member,
-                scope: scope.to_owned(),
-                name: printable(name),
-                text: match text {
-                    "" => "no reason given".to_owned(),
-                    text => printable(text.trim_end_matches('.')),
-                },
-            }),
+        match refusal(call.member, scope, &answer) {
+            Some(refusal) => Err(refusal),
             None => Ok(answer),
         }
     }
 }
 
-/// `Get` of the property `ControlGroup` (D-Bus specification, org.freedesktop.DBus.Properties).
-fn get_control_group(path: &str) -> Call<'_> {
+/// What an answer says if it is an error.
+fn refusal(method: &'static str, scope: &str, answer: &Message) -> Option<Error> {
+    let (name, text) = answer.error()?;
+    Some(Error::Refused {
+        method,
+        scope: scope.to_owned(),
+        name: printable(name),
+        text: match text {
+            "" => "no reason given".to_owned(),
+            text => printable(text.trim_end_matches('.')),
+        },
+    })
+}
+
+/// `Get` of a property (D-Bus specification, org.freedesktop.DBus.Properties).
+fn get<'a>(path: &'a str, interface: &str, property: &str) -> Call<'a> {
     let mut body = Writer::default();
-    body.string("org.freedesktop.systemd1.Scope");
-    body.string("ControlGroup");
+    body.string(interface);
+    body.string(property);
     Call {
         path,
         interface: "org.freedesktop.DBus.Properties",
@@ -155,8 +179,12 @@ fn set_unit_properties(scope: &str, properties: &[(&str, &CpuSet)]) -> Call<'sta
 
 /// Whether systemd accepts a text as a scope's name (systemd.unit(5)).
 fn is_scope_name(text: &str) -> bool {
+    text.strip_suffix(".scope").is_some_and(|stem| is_unit_name(stem, text))
+}
+
+/// Whether a text whose stem this is can name a unit.
+fn is_unit_name(stem: &str, text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
-    let stem = text.strip_suffix(".scope").unwrap_or_default();
     !stem.is_empty() && text.len() <= MAX_UNIT_NAME && stem.chars().all(allowed)
 }
 

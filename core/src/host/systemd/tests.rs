@@ -111,6 +111,48 @@ fn sends_the_calls_and_numbers_them() {
     assert_eq!((first, second), (GET.to_vec(), with(SET, 8, 2)));
 }
 
+fn start_scope(answer: Vec<u8>) -> (Result<(), Error>, Vec<u8>) {
+    let peer = answering(answer);
+    let mut systemd = peer.connect(SHORT * 4).unwrap();
+    let (name, description, slice) = ("x.scope", "a test", "user-0.slice");
+    let started = systemd.start_scope(&NewScope { name, description, slice, pid: 4711 });
+    drop(systemd);
+    (started, peer.thread.join().unwrap())
+}
+
+#[test]
+fn a_scope_is_there_when_its_job_has_ended_and_not_before() {
+    let done = [UNIT_NEW, JOB, OTHER_JOB_DONE, UNIT_NEW, JOB_DONE].concat();
+    let (started, sent) = start_scope(done);
+    started.unwrap();
+    assert_eq!(sent, START);
+    let (started, _) = start_scope([JOB, OTHER_JOB_DONE].concat());
+    assert!(matches!(started, Err(Error::Timeout { .. })), "{started:?}");
+    let (started, _) = start_scope([JOB, JOB_FAILED].concat());
+    let error = started.unwrap_err().to_string();
+    assert!(
+        error.starts_with("systemd did not start x.scope: its job ended as 'failed'"),
+        "{error}"
+    );
+    let (started, _) = start_scope(NO_SUCH_UNIT.to_vec());
+    assert!(matches!(started, Err(Error::Refused { .. })), "{started:?}");
+    let (started, _) = start_scope(DONE.to_vec());
+    assert!(matches!(started, Err(Error::Malformed { cause: Malformed::Type, .. })), "{started:?}");
+}
+
+#[test]
+fn what_is_delegated_is_told_and_a_unit_that_is_not_there_is_not() {
+    let is_delegated = |answer: &[u8], unit| {
+        answering(answer.to_vec()).connect(LONG).unwrap().is_delegated(unit).unwrap()
+    };
+    assert!(is_delegated(DELEGATED, "x.service") && is_delegated(DELEGATED, "x.scope"));
+    assert!(!is_delegated(NO_SUCH_UNIT, "x.service"));
+    // Not even asked.
+    for other in ["x.slice", "a b.service", ".service", "service"] {
+        assert!(!is_delegated(b"garbage", other), "{other}");
+    }
+}
+
 #[test]
 fn an_answer_may_come_byte_by_byte() {
     let peer = Peer::new(|listener| {
@@ -160,7 +202,8 @@ fn names_and_sets_that_systemd_would_misread_are_not_sent() {
     let (none, one) = (CpuSet::new(), "1".parse::<CpuSet>().unwrap());
     let peer = Peer::new(|listener| log_in(listener).read(&mut [0]).unwrap());
     let mut systemd = peer.connect(LONG).unwrap();
-    for name in ["", ".scope", "a.service", "a b.scope", "a/b.scope", "a\0.scope", "é.scope"] {
+    assert!(matches!(systemd.set_allowed_cpus("a.service", &one, None), Err(Error::ScopeName(_))));
+    for name in ["", ".scope", "a.slice", "a b.scope", "a/b.scope", "a\0.scope", "é.scope"] {
         assert_eq!(systemd.control_group(name).unwrap(), None);
         let error = systemd.set_allowed_cpus(name, &one, None);
         assert!(matches!(error, Err(Error::ScopeName(_))), "{name:?}");

@@ -159,6 +159,12 @@ impl Writer {
         self.raw(&number.to_le_bytes());
     }
 
+    /// A UINT64 (`t`).
+    pub(super) fn uint64(&mut self, number: u64) {
+        self.align(8);
+        self.raw(&number.to_le_bytes());
+    }
+
     /// A STRING (`s`) or OBJECT_PATH (`o`).
     pub(super) fn string(&mut self, text: &str) {
         self.uint32(text.len() as u32);

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::fixtures::*;
-use super::super::{get_control_group, set_unit_properties, unit_path};
+use super::super::transient::start_transient_unit;
+use super::super::{NewScope, get, set_unit_properties, unit_path};
 use super::*;
 use crate::CpuSet;
 
@@ -13,10 +14,40 @@ fn decoded(bytes: &[u8]) -> Message {
 #[test]
 fn the_calls_are_the_bytes_that_the_specification_asks_for() {
     let path = unit_path("init.scope");
-    assert_eq!(get_control_group(&path).encode(1), GET);
+    let scope = "org.freedesktop.systemd1.Scope";
+    assert_eq!(get(&path, scope, "ControlGroup").encode(1), GET);
     let (cpus, nodes): (CpuSet, CpuSet) = ("0,8-9".parse().unwrap(), "0".parse().unwrap());
     let properties = [("AllowedCPUs", &cpus), ("AllowedMemoryNodes", &nodes)];
     assert_eq!(set_unit_properties("init.scope", &properties).encode(1), SET);
+}
+
+#[test]
+fn a_new_scope_is_the_bytes_that_the_specification_asks_for() {
+    let (name, description, slice) = ("x.scope", "a test", "user-0.slice");
+    let scope = NewScope { name, description, slice, pid: 4711 };
+    assert_eq!(start_transient_unit(&scope).encode(1), START);
+}
+
+#[test]
+fn the_end_of_a_job_is_told_by_its_signal_alone() {
+    let job = "/org/freedesktop/systemd1/job/77";
+    assert_eq!(decoded(JOB).object(), Ok(job));
+    for (bytes, result) in [(JOB_DONE, "done"), (JOB_FAILED, "failed")] {
+        assert_eq!(decoded(bytes).job_removed(), Some(JobRemoved { job, result }));
+    }
+    for bytes in [JOB, UNIT_NEW, GROUP, START, &with(JOB_DONE, 1, METHOD_RETURN)] {
+        assert_eq!(decoded(bytes).job_removed(), None);
+    }
+    assert_eq!(decoded(GROUP).object(), Err(Malformed::Type));
+}
+
+#[test]
+fn a_truth_is_zero_or_one() {
+    assert_eq!(decoded(DELEGATED).bool_in_variant(), Ok(true));
+    let last = DELEGATED.len() - 4;
+    assert_eq!(decoded(&with(DELEGATED, last, 0)).bool_in_variant(), Ok(false));
+    assert_eq!(decoded(&with(DELEGATED, last, 2)).bool_in_variant(), Err(Malformed::Type));
+    assert_eq!(decoded(GROUP).bool_in_variant(), Err(Malformed::Type));
 }
 
 #[test]
@@ -85,6 +116,7 @@ fn a_value_of_another_type_or_past_the_end_is_refused() {
 fn read_all(bytes: &[u8]) {
     if let Ok(message) = Message::decode(bytes) {
         let _ = (message.answers(1), message.error(), message.string_in_variant());
+        let _ = (message.object(), message.bool_in_variant(), message.job_removed());
         assert!(message.body.len() <= MAX_MESSAGE);
     }
 }
