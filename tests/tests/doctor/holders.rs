@@ -164,6 +164,19 @@ fn two_holders_of_one_list_fail_and_one_is_left_after_what_is_told() {
     must_be_in_order(&conf);
 }
 
+#[test]
+fn whoever_spoils_two_files_of_a_list_makes_two_owners_and_both_are_named() {
+    // SECURITY.md says so: no one file does it, and a container that has all of them mounted can.
+    let conf = pool(&["0"]);
+    let first = holder(&conf, "first");
+    fs::write(conf.tasks_path("p", "0"), "").unwrap();
+    fs::remove_file(conf.index_path("p", "0")).unwrap();
+    let second = holder(&conf, "second");
+    assert_eq!((first.cgroup().cpus(), second.cgroup().cpus()), ("0".into(), "0".into()));
+    let parts = ["CPU list 0 of pool p is exclusive and has 2 holders", first.id(), second.id()];
+    remedy(&look(&conf), "holders", "fail", &parts);
+}
+
 /// What the hook of d7232cf wrote, with a live container in the place of the one that was there.
 fn old_record(container: &StandIn) -> serde_json::Value {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/records/d7232cf-hook.json");
