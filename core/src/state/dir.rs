@@ -137,7 +137,23 @@ impl Dir {
     fn open_found(&self, name: &str, found: &Found, flags: OFlag) -> Result<File, Error> {
         let path = format!("/proc/self/fd/{}", found.fd.as_raw_fd());
         let fd = nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty());
-        fd.map(File::from).map_err(|errno| self.error("open", name, errno))
+        match fd {
+            Err(Errno::ENOENT) => self.open_seen(name, found, flags),
+            fd => fd.map(File::from).map_err(|errno| self.error("open", name, errno)),
+        }
+    }
+
+    /// Where no `/proc` is mounted, as in another root: by its name once more, which must be that of
+    /// the same file.
+    fn open_seen(&self, name: &str, found: &Found, flags: OFlag) -> Result<File, Error> {
+        let fd = self.open_at(name, flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty());
+        let file = File::from(fd.map_err(|errno| self.error("open", name, errno))?);
+        let identity = identity_of(&file).map_err(|e| self.io_error("read", name, e))?;
+        match identity == (found.stat.st_dev, found.stat.st_ino) {
+            true => Ok(file),
+            // As if it had been removed in between.
+            false => Err(self.error("open", name, Errno::ENOENT)),
+        }
     }
 
     /// Opens the lock file; with [`lock::Mode::Create`] it is made (0600) where there is none.
