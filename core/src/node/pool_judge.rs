@@ -1,8 +1,8 @@
 //! Who holds the lists of a pool: what each `tasks` says, and what the records say.
 
 use std::cell::OnceCell;
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use super::Error;
 use super::judge::Judge;
