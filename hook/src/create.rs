@@ -16,7 +16,7 @@ use crate::annotations::{Wish, refuse_cores_of_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
 use crate::oci::{Bundle, State};
-use crate::target::{Target, node};
+use crate::target::{Call, Target, node};
 use crate::{default_pool, logging, pin};
 
 /// Who called, and when.
@@ -28,6 +28,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// What it wants of a container.
+    pub(crate) fn of(self, state: &State) -> Call {
+        Call { runtime: self.runtime, pid: state.pid, is_restored: state.is_restored() }
+    }
+
     /// A runtime that was killed while we waited for the lock starts nothing any more; but crun's
     /// init (1.8.1) lives on without it, and would keep the CPUs.
     fn must_be_alive(&self) -> anyhow::Result<()> {
@@ -51,7 +56,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 let made = pool_as_made(&node.conf, &pool).with_context(asked)?;
                 refuse_cores_of_shared(&cores, &pool, made.exclusive)?;
             }
-            let mut target = Target::find(&node, state.pid)?;
+            let mut target = Target::find(&node, caller.of(state))?;
             let bundle = state.bundle()?.unwrap_or_default();
             refuse_two_managers(&bundle)?;
             let request = Request {
@@ -62,6 +67,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 usable: target.usable.clone(),
                 cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
+                had: target.had.clone(),
                 details: who.details,
             };
             let mut notices = Vec::new();
@@ -80,7 +86,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             if let Some(pool) = &args.default_pool
                 && !may_opt_out(args, &who, &wish)
             {
-                default_pool::bind(args, state, pool, caller.started);
+                default_pool::bind(args, state, pool, caller);
             }
             Ok(())
         }

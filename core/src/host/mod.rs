@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod alarm;
 pub mod cgroup;
 pub mod child;
+pub mod criu;
 pub mod environ;
 pub mod errand;
 pub mod files;
