@@ -277,18 +277,8 @@ impl Container<'_> {
         let _ = fs::remove_file(&pid);
         let paths = [&self.folder, &images, &pid].map(|path| path.to_str().unwrap());
         let [bundle, images, pid] = paths;
-        self.output(&[
-            "restore",
-            "--detach",
-            "--bundle",
-            bundle,
-            "--image-path",
-            images,
-            "--work-path",
-            images,
-            "--pid-file",
-            pid,
-        ])
+        let places = ["--bundle", bundle, "--image-path", images, "--work-path", images];
+        self.output(&[&["restore", "--detach", "--pid-file", pid], flags, &places].concat())
     }
 
     /// Where its checkpoint is.
