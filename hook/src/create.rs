@@ -125,18 +125,32 @@ fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result
     let cpus = granted.allocation.cpus();
     let memory_nodes = match granted.memory {
         Memory::AsItIs => None,
-        Memory::Local => Some(nodes_of(node, &cpus)?),
+        Memory::Local => nodes_of(node, &granted.allocation, &cpus)?,
     };
     pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
     // Only now, since it says that the container was bound.
     Ok(mark::set(&target.cgroup, &Mark::on(&granted.allocation))?)
 }
 
-/// The NUMA nodes that the CPUs are on.
-fn nodes_of(node: &Node, cpus: &CpuSet) -> anyhow::Result<CpuSet> {
+/// The NUMA nodes that the CPUs are on and that have memory; none where the kernel has no nodes.
+fn nodes_of(node: &Node, allocation: &Allocation, cpus: &CpuSet) -> anyhow::Result<Option<CpuSet>> {
     let nodes = sysfs::numa_nodes(&node.sys_root)?;
+    if nodes.is_empty() {
+        return Ok(None);
+    }
     let ours = nodes.iter().filter(|(_, has)| !has.intersection(cpus).is_empty());
-    Ok(ours.map(|(&number, _)| number).collect())
+    let ours: CpuSet = ours.map(|(&number, _)| number).collect();
+    let with_memory = sysfs::nodes_with_memory(&node.sys_root)?;
+    let local = with_memory.map_or(ours.clone(), |nodes| nodes.intersection(&ours));
+    let mems = || node.conf.path().join("pools").join(allocation.pool.as_ref()).join("mems");
+    anyhow::ensure!(
+        !local.is_empty(),
+        "pool {} wants memory of the NUMA nodes of its CPUs ({} says local), and node {ours} of CPUs \
+         {cpus} has none; remove that file, or have the pool made of CPUs whose node has memory",
+        allocation.pool,
+        mems().display(),
+    );
+    Ok(Some(local))
 }
 
 /// A container that is not on its CPUs does not start, and holds none.

@@ -52,7 +52,8 @@ pub enum Refusal {
     #[error(
         "only {candidates} of {total} CPU lists of pool {pool} can be used here ({wanted} wanted): \
          the others have CPUs that are offline or outside the cpuset of the parent cgroup or of the \
-         caller, {usable}, or a damaged tasks file; the warnings before this one name them"
+         caller, {usable}, or a damaged tasks file; {}the warnings before this one name them",
+        give_back(lacking)
     )]
     NotUsable {
         /// The pool asked.
@@ -65,6 +66,8 @@ pub enum Refusal {
         total: usize,
         /// What may be used.
         usable: CpuSet,
+        /// CPUs of the lists that may not be.
+        lacking: CpuSet,
     },
     /// Too few lists that are free.
     #[error(
@@ -84,6 +87,17 @@ pub enum Refusal {
         /// How many there are.
         total: usize,
     },
+}
+
+/// What gives back CPUs that may not be used.
+fn give_back(lacking: &CpuSet) -> String {
+    if lacking.is_empty() {
+        return String::new();
+    }
+    format!(
+        "CPUs {lacking} are not to be had: write 1 into /sys/devices/system/cpu/cpu<number>/online where \
+         that says 0, else widen the parent cgroup's cpuset; "
+    )
 }
 
 fn unusable(lists: usize) -> String {
@@ -171,7 +185,16 @@ fn candidates<T>(
     let candidates: Vec<usize> = (0..total).filter(|&i| is_candidate(&pool.lists[i])).collect();
     if candidates.len() < wanted {
         let (candidates, usable) = (candidates.len(), request.usable.clone());
-        return Err(Refusal::NotUsable { pool: name(), wanted, candidates, total, usable });
+        let cpus = pool.lists.iter().map(|list| list.name.cpus().difference(&usable));
+        let lacking = cpus.fold(CpuSet::new(), |all, cpus| all.union(&cpus));
+        return Err(Refusal::NotUsable {
+            pool: name(),
+            wanted,
+            candidates,
+            total,
+            usable,
+            lacking,
+        });
     }
     Ok(candidates)
 }
