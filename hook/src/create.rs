@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use kcm_core::allocation::Allocation;
+use kcm_core::host::checkpoints;
 use kcm_core::host::mark::{self, Mark};
+use kcm_core::host::procfs::Procfs;
 use kcm_core::host::sysfs;
 use kcm_core::node::{Granted, pool_as_made};
 use kcm_core::request::Request;
 use kcm_core::state::{LockTimeout, Memory};
+use kcm_core::task::Pid;
 use kcm_core::{CpuSet, Node};
 
 use crate::annotations::{Wish, refuse_cores_of_shared, wish};
@@ -31,6 +34,17 @@ impl Caller {
     /// What it wants of a container.
     pub(crate) fn of(self, state: &State) -> Call {
         Call { runtime: self.runtime, pid: state.pid, is_restored: state.is_restored() }
+    }
+
+    /// Where it makes a checkpoint: the container gets the same CPUs again when it is restored.
+    pub(crate) fn keep_for_a_restore(self, freed: &Allocation) {
+        let runtime = i32::try_from(self.runtime).ok().and_then(|pid| Pid::try_from(pid).ok());
+        let procfs = Procfs::new("/proc");
+        if runtime.is_some_and(|pid| checkpoints::is_making_one(&procfs, pid))
+            && let Err(error) = checkpoints::keep(freed)
+        {
+            log::warn!("{} may be restored onto other CPUs: {error}", freed.owner);
+        }
     }
 
     /// A runtime that was killed while we waited for the lock starts nothing any more; but crun's
@@ -67,7 +81,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 usable: target.usable.clone(),
                 cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
-                had: target.had.clone(),
+                had: had(state, &target)?,
                 details: who.details,
             };
             let mut notices = Vec::new();
@@ -90,6 +104,14 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             }
             Ok(())
         }
+    }
+}
+
+/// The CPUs that a container had that is being restored, as far as anybody knows.
+fn had(state: &State, target: &Target) -> anyhow::Result<Option<CpuSet>> {
+    match (&target.had, state.is_restored()) {
+        (None, true) => Ok(checkpoints::kept(&state.owner()?)),
+        (had, _) => Ok(had.clone()),
     }
 }
 

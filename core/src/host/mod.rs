@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod alarm;
 pub mod cgroup;
+pub mod checkpoints;
 pub mod child;
 pub mod criu;
 pub mod environ;
