@@ -13,7 +13,7 @@ BENCH_PACKAGES := $(DEMO_PACKAGES) strace
 # The CRI client of the tests is generated from its protocol.
 CHECK_PACKAGES := $(BUILD_PACKAGES) protobuf-compiler
 # Prometheus for promtool, python3-venv for what checks manifests.
-TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux acl python3-minimal podman containerd umoci prometheus python3-venv
+TEST_PACKAGES := $(DEMO_PACKAGES) crun strace util-linux mount e2fsprogs xfsprogs acl python3-minimal podman containerd umoci prometheus python3-venv
 
 .PHONY: help
 help: ## List the commands

@@ -12,7 +12,7 @@ use crate::tree::tree;
 /// A configuration directory; removed when dropped.
 #[derive(Debug)]
 pub struct ConfDir {
-    _folder: TempDir,
+    _folder: Option<TempDir>,
     path: PathBuf,
 }
 
@@ -20,7 +20,12 @@ impl ConfDir {
     /// Pools as (name, exclusive, CPU lists).
     pub fn new(pools: &[(&str, bool, &[&str])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kcm");
+        let made = Self::new_at(&folder.path().join("kcm"), pools);
+        Self { _folder: Some(folder), ..made }
+    }
+
+    /// One at this path, which stays when this is dropped.
+    pub fn new_at(path: &Path, pools: &[(&str, bool, &[&str])]) -> Self {
         fs::create_dir_all(path.join("pools")).unwrap();
         for (pool, exclusive, lists) in pools {
             let pool = path.join("pools").join(pool);
@@ -32,7 +37,12 @@ impl ConfDir {
             }
         }
         fs::write(path.join("lock"), "").unwrap();
-        Self { _folder: folder, path }
+        Self::at(path)
+    }
+
+    /// The one at this path.
+    pub fn at(path: &Path) -> Self {
+        Self { _folder: None, path: path.to_owned() }
     }
 
     /// Makes it user nobody's.

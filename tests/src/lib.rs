@@ -18,6 +18,7 @@ pub mod mount;
 pub mod node;
 pub mod own_place;
 pub mod podman;
+pub mod power;
 pub mod programs;
 pub mod runtime;
 pub mod scenario;

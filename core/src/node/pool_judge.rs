@@ -119,7 +119,8 @@ impl<'a> PoolJudge<'a> {
                 vacant.insert(nameless(task(record, life, true)));
             }
         }
-        let is_of_before = self.first_of_boot && !matches!(index, Index::None);
+        let is_of_before = self.first_of_boot
+            && (!matches!(index, Index::None) || self.judge.state.is_as_allocated(slot)?);
         let many = pids.len() > MANY;
         let mut tasks = Vec::with_capacity(pids.len() + unwritten.len());
         for &pid in pids {

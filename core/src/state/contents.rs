@@ -33,6 +33,10 @@ pub(super) const RECORD_FILE: Plain = Plain {
     limit: 1 << 18,
     remedy: "run kcm reconcile, which sets it aside and says what follows",
 };
+/// The time of change of a `tasks` that an allocation has written and nobody has changed since, in
+/// seconds since 1970: no real one. The original writes into the file, and so sets another. It is in
+/// the file's own inode, so that no power cut keeps the one without the other.
+pub(super) const ALLOCATED: u64 = 0x006b_636d;
 const EXCLUSIVE_FILE: Plain = Plain {
     limit: 1 << 12,
     remedy: "write 1 (each list has one owner) or 0 (shared) into it, as the pool was made",
@@ -238,6 +242,12 @@ impl Contents {
     pub fn is_indexed(&self, slot: &Slot) -> Result<bool, Error> {
         let Some(pool) = self.pools.dir(slot.pool.as_ref())? else { return Ok(false) };
         Ok(pool.look(&format!("{}/{INDEX}", slot.list))?.is_some())
+    }
+
+    /// Whether a list's `tasks` is as an allocation has left it.
+    pub fn is_as_allocated(&self, slot: &Slot) -> Result<bool, Error> {
+        let Some(dir) = self.list_dir(slot)? else { return Ok(false) };
+        Ok(dir.look(TASKS)?.is_some_and(|looked| looked.modified == ALLOCATED as i64))
     }
 
     /// The record that a list's index is; none where there is none, or it cannot be read. Not read

@@ -37,6 +37,8 @@ pub(crate) struct Looked {
     pub(crate) is_file: bool,
     pub(crate) size: u64,
     pub(crate) inode: u64,
+    /// When it was last written, in seconds since 1970, unless somebody has set it.
+    pub(crate) modified: i64,
 }
 
 const LOCK_FILE: Plain = Plain { limit: 0, remedy: "remove it" };
@@ -225,6 +227,7 @@ impl Dir {
                 is_file: what(&stat).is_none(),
                 size: stat.st_size.unsigned_abs(),
                 inode: stat.st_ino,
+                modified: stat.st_mtime,
             })),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("read", path, errno)),

@@ -6,9 +6,11 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, record_name,
+    ALLOCATED, ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE,
+    record_name,
 };
 use super::dir::{Dir, Plain};
 use super::error::Error;
@@ -198,7 +200,13 @@ impl Update {
                     let target = Rc::new(self.existing_list(slot)?);
                     let text = format_tasks(pids);
                     fits(&target, TASKS, &text, TASKS_FILE)?;
-                    self.create_staged(number, &text)?;
+                    let file = self.create_staged(number, &text)?;
+                    if hold {
+                        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED);
+                        let path = target.child(TASKS);
+                        let failed = |cause| Error::Io { action: "date", path, cause };
+                        file.set_modified(time).map_err(failed)?;
+                    }
                     (target, TASKS.to_owned())
                 }
                 _ => continue,
