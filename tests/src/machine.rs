@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use kcm_core::CpuSet;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, mknod, stat};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -252,6 +252,15 @@ pub fn private_view(folder: &Path, dev_log: &Path) {
     mount(Some("shm"), &dev.join("shm"), Some("tmpfs"), MsFlags::empty(), mode).unwrap();
     std::os::unix::fs::symlink(dev_log, dev.join("log")).unwrap();
     mount(Some(&dev), "/dev", nothing, MsFlags::MS_MOVE, nothing).unwrap();
+}
+
+/// Lets what this thread starts write to `/proc/sys`, in mounts of the thread's own: CRIU sets the
+/// host name and the like of the namespaces that it makes.
+pub fn uncover_sysctls() {
+    must_be_apart();
+    if guest().is_none() {
+        umount2("/proc/sys", MntFlags::MNT_DETACH).unwrap();
+    }
 }
 
 /// Takes the empty cgroup v2 hierarchy of a hybrid machine out of this thread's view: crun 1.8.1

@@ -5,7 +5,9 @@
 pub mod affinity;
 pub mod alarm;
 pub mod cgroup;
+pub mod checkpoints;
 pub mod child;
+pub mod criu;
 pub mod environ;
 pub mod errand;
 pub mod files;

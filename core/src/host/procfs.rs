@@ -268,6 +268,22 @@ impl Procfs {
         Ok(field(&status, "NSpid").is_none_or(|pids| pids.split_whitespace().count() < 2))
     }
 
+    /// The process that a process is a child of; none where it has ended.
+    pub fn parent(&self, pid: Pid) -> Result<Option<Pid>, Error> {
+        let stat = read(&self.path(pid, "stat"))?.unwrap_or_default();
+        Ok(field_of_stat(&stat, 4).and_then(|parent| parent.parse().ok()))
+    }
+
+    /// The file that a process is an execution of, by device and inode; none where it has ended.
+    pub(crate) fn program(&self, pid: Pid) -> Result<Option<(u64, u64)>, Error> {
+        let path = self.path(pid, "exe");
+        match super::criu::identity(&path) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(e) if super::is_gone(&e) => Ok(None),
+            Err(e) => Err(Error::io("read", &path, &e)),
+        }
+    }
+
     /// Which PID namespace a process is in (pid_namespaces(7)).
     pub fn pid_namespace(&self, pid: Pid) -> Result<PathBuf, Error> {
         self.namespace(pid, "pid")

@@ -437,7 +437,11 @@ fn holders(pool: &Pool<Judged>) -> Option<Notice> {
         let live = list.tasks.tasks.iter().filter(|task| task.is_alive());
         let who = live.map(|task| match &task.owner {
             Some(owner) => format!("{owner} (process {})", task.pid),
-            None => format!("process {} (no record says whose)", task.pid),
+            None => format!(
+                "process {pid} (no record says whose; it holds the list until it ends: ps -fp {pid} \
+                 tells what it is, kill {pid} ends it)",
+                pid = task.pid
+            ),
         });
         let who: Vec<String> = who.collect();
         (!who.is_empty()).then(|| format!("{} by {}", list.name, who.join(" and ")))
