@@ -6,8 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
+use kcm_tests::isolate::descendants;
 use kcm_tests::kcm::{kcm, run};
-use kcm_tests::machine::{cgroup_file, start_time, until};
+use kcm_tests::machine::{cgroup_file, kill_and_wait, start_time, until};
 use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::look::{look, of, remedy, type_in};
@@ -175,6 +176,31 @@ fn whoever_spoils_two_files_of_a_list_makes_two_owners_and_both_are_named() {
     assert_eq!((first.cgroup().cpus(), second.cgroup().cpus()), ("0".into(), "0".into()));
     let parts = ["CPU list 0 of pool p is exclusive and has 2 holders", first.id(), second.id()];
     remedy(&look(&conf), "holders", "fail", &parts);
+}
+
+#[test]
+fn what_isolate_runs_is_in_order_and_nobody_is_named_when_all_of_it_was_killed() {
+    for flags in [&[][..], &["--no-affinity"]] {
+        let conf = pool(&["0"]);
+        let mut isolate = kcm();
+        isolate.args(["isolate", "--pool=p"]).args(flags).args(["sleep", "--", "600"]);
+        isolate.env("KCM_CONF_DIR", conf.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut isolate = Process(isolate.spawn().unwrap());
+        let command = until("the command to run", || {
+            let pids = descendants(isolate.pid()).into_iter();
+            let is_it = |pid: &i32| {
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+            };
+            pids.filter(is_it).find(|_| !conf.tasks("p", "0").is_empty())
+        });
+        must_be_in_order(&conf);
+        isolate.0.kill().unwrap();
+        isolate.0.wait().unwrap();
+        kill_and_wait(command);
+        assert_eq!(conf.tasks("p", "0"), isolate.pid().to_string());
+        must_be_in_order(&conf);
+        assert_eq!(holder(&conf, "next").cgroup().cpus(), "0", "{flags:?}");
+    }
 }
 
 /// What the hook of d7232cf wrote, with a live container in the place of the one that was there.
