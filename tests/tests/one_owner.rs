@@ -134,6 +134,28 @@ fn two_lists_of_one_holder_are_held_whichever_of_their_tasks_is_lost() {
 }
 
 #[test]
+fn a_record_alone_holds_a_list_and_so_does_its_index() {
+    for keep_index in [false, true] {
+        let conf = ConfDir::new(&[("p", true, &["0"])]);
+        // Its tasks is written by kcm itself from now on, as on any node.
+        let (mut before, _) = create(&conf, "before");
+        before.kill();
+        HookCall::poststop(conf.path(), before.id()).run().must_succeed();
+        let (first, is_given) = create(&conf, "first");
+        assert!(is_given);
+        fs::write(conf.tasks_path("p", "0"), "").unwrap();
+        let other =
+            if keep_index { conf.record_path(first.id()) } else { conf.index_path("p", "0") };
+        fs::remove_file(other).unwrap();
+        let (_next, is_given) = create(&conf, "next");
+        assert!(!is_given, "two owners; index: {keep_index}");
+        reconcile(&conf, &[]).succeeded();
+        assert_eq!(conf.tasks("p", "0"), first.pid().to_string());
+        assert!(conf.record(first.id()).is_some() && conf.index_path("p", "0").exists());
+    }
+}
+
+#[test]
 fn an_owner_keeps_its_list_however_much_its_engine_says_of_it() {
     let conf = ConfDir::new(&[("p", true, &["0"])]);
     let long = "x".repeat(70_000);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use super::dir::{Content, Dir, Plain};
 use super::error::Error;
@@ -33,10 +34,10 @@ pub(super) const RECORD_FILE: Plain = Plain {
     limit: 1 << 18,
     remedy: "run kcm reconcile, which sets it aside and says what follows",
 };
-/// The time of change of a `tasks` that an allocation has written and nobody has changed since, in
-/// seconds since 1970: no real one. The original writes into the file, and so sets another. It is in
-/// the file's own inode, so that no power cut keeps the one without the other.
-pub(super) const ALLOCATED: u64 = 0x006b_636d;
+/// The time of change of a `tasks` that kcm has written, knowing whose it is, and nobody has changed
+/// since, in seconds since 1970: no real one. The original and whoever else writes into the file set
+/// another. It is in the file's own inode, so that no power cut keeps the one without the other.
+const ALLOCATED: u64 = 0x006b_636d;
 const EXCLUSIVE_FILE: Plain = Plain {
     limit: 1 << 12,
     remedy: "write 1 (each list has one owner) or 0 (shared) into it, as the pool was made",
@@ -176,7 +177,10 @@ impl Contents {
         if looked.is_none() {
             self.is_no_cmk()?;
         }
-        let is_empty = looked.is_some_and(|looked| looked.is_file && looked.size == 0);
+        // Whoever else has emptied it may not know of a record that holds the list.
+        let is_empty = looked.is_some_and(|looked| {
+            looked.is_file && looked.size == 0 && looked.modified == ALLOCATED as i64
+        });
         Ok(if is_empty { Glance::Empty } else { Glance::Unread })
     }
 
@@ -408,4 +412,9 @@ fn parse_record(bytes: &[u8]) -> Result<Allocation, String> {
 
 pub(super) fn record_name(owner: &Owner) -> String {
     format!("{owner}{RECORD_SUFFIX}")
+}
+
+/// The time by which kcm dates a `tasks` that it writes.
+pub(super) fn dated() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED)
 }

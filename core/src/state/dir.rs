@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{
@@ -323,13 +324,18 @@ impl Dir {
         hold::is_write_locked(&file).map_err(|errno| self.error("read", name, errno))
     }
 
-    /// Writes a new file that outlives a power cut.
-    pub(crate) fn create_synced(&self, name: &str, content: &str) -> Result<(), Error> {
-        if self.create(name, content)?.is_none() {
-            return Err(self.error("create", name, Errno::EEXIST));
-        }
-        let fd = self.open_at(name, OFlag::O_RDONLY, Mode::empty());
-        fd.and_then(|fd| fsync(fd.as_fd())).map_err(|errno| self.error("sync", name, errno))
+    /// Writes a new file that outlives a power cut, dated where a time is given.
+    pub(crate) fn create_synced(
+        &self,
+        name: &str,
+        content: &str,
+        modified: Option<SystemTime>,
+    ) -> Result<(), Error> {
+        let exists = || self.error("create", name, Errno::EEXIST);
+        let file = self.create(name, content)?.ok_or_else(exists)?;
+        let dated = modified.map_or(Ok(()), |time| file.set_modified(time));
+        dated.map_err(|e| self.io_error("date", name, e))?;
+        fsync(&file).map_err(|errno| self.error("sync", name, errno))
     }
 
     pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Error> {

@@ -6,10 +6,9 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
 use super::contents::{
-    ALLOCATED, ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, dated,
     record_name,
 };
 use super::dir::{Dir, Plain};
@@ -201,11 +200,11 @@ impl Update {
                     let text = format_tasks(pids);
                     fits(&target, TASKS, &text, TASKS_FILE)?;
                     let file = self.create_staged(number, &text)?;
-                    if hold {
-                        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED);
+                    // By an allocation, or of nobody; else some of them may be the original's.
+                    if hold || pids.is_empty() {
                         let path = target.child(TASKS);
                         let failed = |cause| Error::Io { action: "date", path, cause };
-                        file.set_modified(time).map_err(failed)?;
+                        file.set_modified(dated()).map_err(failed)?;
                     }
                     (target, TASKS.to_owned())
                 }

@@ -166,13 +166,16 @@ fn two_holders_of_one_list_fail_and_one_is_left_after_what_is_told() {
 }
 
 #[test]
-fn whoever_spoils_two_files_of_a_list_makes_two_owners_and_both_are_named() {
+fn whoever_removes_all_that_names_a_holder_makes_two_owners_and_both_are_named() {
     // SECURITY.md says so: no one file does it, and a container that has all of them mounted can.
     let conf = pool(&["0"]);
     let first = holder(&conf, "first");
+    let record = fs::read(conf.record_path(first.id())).unwrap();
     fs::write(conf.tasks_path("p", "0"), "").unwrap();
     fs::remove_file(conf.index_path("p", "0")).unwrap();
+    fs::remove_file(conf.record_path(first.id())).unwrap();
     let second = holder(&conf, "second");
+    fs::write(conf.record_path(first.id()), record).unwrap();
     assert_eq!((first.cgroup().cpus(), second.cgroup().cpus()), ("0".into(), "0".into()));
     let parts = ["CPU list 0 of pool p is exclusive and has 2 holders", first.id(), second.id()];
     remedy(&look(&conf), "holders", "fail", &parts);
