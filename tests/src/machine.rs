@@ -254,6 +254,19 @@ pub fn private_view(folder: &Path, dev_log: &Path) {
     mount(Some(&dev), "/dev", nothing, MsFlags::MS_MOVE, nothing).unwrap();
 }
 
+/// Runs this in a thread with mounts of its own.
+pub fn with_own_mounts(play: impl FnOnce() + Send) {
+    must_be_apart();
+    let play = || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        play();
+    };
+    let played = std::thread::scope(|threads| threads.spawn(play).join());
+    played.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
 /// Lets what this thread starts write to `/proc/sys`, in mounts of the thread's own: CRIU sets the
 /// host name and the like of the namespaces that it makes.
 pub fn uncover_sysctls() {

@@ -111,6 +111,28 @@ fn a_pinned_container_is_restored_onto_the_cpus_that_it_had_though_others_are_fr
     });
 }
 
+/// As on cgroup v2, where CRIU keeps no cpuset: then the hook remembers.
+#[test]
+fn where_the_checkpoint_does_not_tell_its_cpus_they_are_known_all_the_same() {
+    let [first, second] = two_cpus();
+    with_criu(&[("dataplane", true, &[&first, &second])], |scene, criu| {
+        let taker = scene.container("taker").pool("dataplane").run();
+        let container = container(scene, "a", criu).run();
+        container.checkpoint(&[]);
+        taker.delete();
+        let image = container.images().join("cgroup.img");
+        let bytes = fs::read(&image).unwrap();
+        let name = b"cpuset.cpus";
+        let found = bytes.windows(name.len()).position(|window| window == name);
+        if let Some(at) = found {
+            fs::write(&image, [&bytes[..at], b"cpuset.none", &bytes[at + name.len()..]].concat())
+                .unwrap();
+        }
+        must_restore(&container, &[]);
+        must_run_on(&container, &second);
+    });
+}
+
 #[test]
 fn where_its_cpus_are_held_it_is_restored_onto_others_of_the_pool() {
     let [first, second] = two_cpus();

@@ -5,27 +5,10 @@ use std::path::Path;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
-use kcm_tests::machine::{guest, is_cgroup_v2, must_be_apart, skip, together, two_cpus, until};
+use kcm_tests::machine::{guest, is_cgroup_v2, skip, together, two_cpus, until, with_own_mounts};
 use kcm_tests::stand_in::StandIn;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
 use crate::{follow, part};
-
-/// Runs this in a thread with mounts of its own.
-fn with_own_mounts(play: impl FnOnce() + Send) {
-    let played = std::thread::scope(|threads| {
-        let play = || {
-            must_be_apart();
-            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
-            let nothing = None::<&str>;
-            mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
-            play();
-        };
-        threads.spawn(play).join()
-    });
-    played.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
 
 #[test]
 fn a_cpuset_hierarchy_that_is_mounted_elsewhere_is_named_with_what_puts_it_right() {
