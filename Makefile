@@ -6,6 +6,7 @@ TARGET := x86_64-unknown-linux-gnu
 CACHE := $(or $(KCM_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kcm)
 TOOLS := $(CACHE)/tools
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 
 BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) runc busybox-static
@@ -54,8 +55,10 @@ test: check build ## All of check, real runtimes on this machine and in the gues
 	tests/guest/run
 
 .PHONY: deep
-deep: build ## What takes long and is run before a release: 500 nodes
-	@tests/require $(CHECK_PACKAGES)
+deep: build ## What takes long and is run before a release: fuzzing, ten minutes of chaos, 500 nodes (root)
+	@tests/require $(TEST_PACKAGES) $(CHECK_PACKAGES) g++
+	@[ -x $(TOOLS)/bin/cargo-fuzz ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(FUZZ_VERSION))
+	PATH="$(TOOLS)/bin:$$PATH" fuzz/run
 	cargo test --locked -p kcm-tests --test five_hundred_nodes -- --nocapture
 
 .PHONY: bench
@@ -75,6 +78,6 @@ ci: test demo package ## All of test, the demo, licences and sources of the depe
 	cargo test --locked -p kcm-tests --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
-	shellcheck tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
+	shellcheck fuzz/run tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
 	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

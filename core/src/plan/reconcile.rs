@@ -64,7 +64,10 @@ pub fn reclaim(pool: Pool<Judged>) -> Reclaim {
         for Task { pid, owner, life, is_written } in ended {
             if let Some(owner) = &owner {
                 gone.insert(owner.clone());
-                indexes.push(Change::RemoveIndex(slot(), owner.clone()));
+                // Whoever lives needs one, be it another's: so the list is looked at closely.
+                if live.is_empty() {
+                    indexes.push(Change::RemoveIndex(slot(), owner.clone()));
+                }
             }
             match (is_written, owner) {
                 (true, owner) => {

@@ -127,13 +127,15 @@ impl Update {
         Ok(())
     }
 
+    /// Whether an index is not this owner's, or nobody can tell: then a living one may name the list,
+    /// too.
     fn is_anothers(&self, list: &Dir, owner: &Owner) -> Result<bool, Error> {
         match list.read_text(INDEX, RECORD_FILE) {
             Ok(text) => {
                 let record = text.and_then(|text| Allocation::from_json(&text).ok());
-                Ok(record.is_some_and(|record| record.owner != *owner))
+                Ok(record.is_none_or(|record| record.owner != *owner))
             }
-            Err(error) if error.is_content() => Ok(false),
+            Err(error) if error.is_content() => Ok(true),
             Err(error) => Err(error),
         }
     }
