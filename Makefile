@@ -47,6 +47,7 @@ check: ## Format, lints, unit tests, model test
 test: check build ## All of check, real runtimes on this machine and in the guest (root)
 	@tests/require $(TEST_PACKAGES)
 	@tests/kubernetes-tools >/dev/null
+	@tests/criu >/dev/null
 	tests/left-as-it-was cargo test --locked -p kcm-tests
 	@# Once more where somebody lives: what looks at files that a machine may have already.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/tests/lived-in $(CURDIR)/tests/apart" tests/left-as-it-was \
@@ -83,6 +84,6 @@ ci: test demo package ## All of test, the demo, licences and sources of the depe
 	cargo test --locked -p kcm-tests --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
-	shellcheck fuzz/run tests/{require,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
+	shellcheck fuzz/run tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
 	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

@@ -25,6 +25,8 @@ pub struct Request {
     pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs.
     pub affinity: bool,
+    /// The CPUs that it had when its checkpoint was made, which it gets again if they are free.
+    pub had: Option<CpuSet>,
     /// What to record of the owner, for people.
     pub details: Details,
 }

@@ -74,7 +74,7 @@ pub struct Process {
 /// What one look at a list's folder tells, with nothing opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glance {
-    /// `tasks` is there, and empty.
+    /// `tasks` is there, and empty as kcm itself has left it.
     Empty,
     /// Anything else: held, as far as is known.
     Unread,

@@ -5,18 +5,21 @@ use std::time::Instant;
 
 use anyhow::Context;
 use kcm_core::allocation::Allocation;
+use kcm_core::host::checkpoints;
 use kcm_core::host::mark::{self, Mark};
+use kcm_core::host::procfs::Procfs;
 use kcm_core::host::sysfs;
 use kcm_core::node::{Granted, pool_as_made};
 use kcm_core::request::Request;
 use kcm_core::state::{LockTimeout, Memory};
+use kcm_core::task::Pid;
 use kcm_core::{CpuSet, Node};
 
 use crate::annotations::{Wish, refuse_cores_of_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
 use crate::oci::{Bundle, State};
-use crate::target::{Target, node};
+use crate::target::{Call, Target, node};
 use crate::{default_pool, logging, pin};
 
 /// Who called, and when.
@@ -28,6 +31,22 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// What it wants of a container.
+    pub(crate) fn of(self, state: &State) -> Call {
+        Call { runtime: self.runtime, pid: state.pid, is_restored: state.is_restored() }
+    }
+
+    /// Where it makes a checkpoint: the container gets the same CPUs again when it is restored.
+    pub(crate) fn keep_for_a_restore(self, freed: &Allocation) {
+        let runtime = i32::try_from(self.runtime).ok().and_then(|pid| Pid::try_from(pid).ok());
+        let procfs = Procfs::new("/proc");
+        if runtime.is_some_and(|pid| checkpoints::is_making_one(&procfs, pid))
+            && let Err(error) = checkpoints::keep(freed)
+        {
+            log::warn!("{} may be restored onto other CPUs: {error}", freed.owner);
+        }
+    }
+
     /// A runtime that was killed while we waited for the lock starts nothing any more; but crun's
     /// init (1.8.1) lives on without it, and would keep the CPUs.
     fn must_be_alive(&self) -> anyhow::Result<()> {
@@ -51,7 +70,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 let made = pool_as_made(&node.conf, &pool).with_context(asked)?;
                 refuse_cores_of_shared(&cores, &pool, made.exclusive)?;
             }
-            let mut target = Target::find(&node, state.pid)?;
+            let mut target = Target::find(&node, caller.of(state))?;
             let bundle = state.bundle()?.unwrap_or_default();
             refuse_two_managers(&bundle)?;
             let request = Request {
@@ -62,6 +81,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 usable: target.usable.clone(),
                 cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
+                had: had(state, &target)?,
                 details: who.details,
             };
             let mut notices = Vec::new();
@@ -80,10 +100,18 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             if let Some(pool) = &args.default_pool
                 && !may_opt_out(args, &who, &wish)
             {
-                default_pool::bind(args, state, pool, caller.started);
+                default_pool::bind(args, state, pool, caller);
             }
             Ok(())
         }
+    }
+}
+
+/// The CPUs that a container had that is being restored, as far as anybody knows.
+fn had(state: &State, target: &Target) -> anyhow::Result<Option<CpuSet>> {
+    match (&target.had, state.is_restored()) {
+        (None, true) => Ok(checkpoints::kept(&state.owner()?)),
+        (had, _) => Ok(had.clone()),
     }
 }
 
@@ -119,18 +147,32 @@ fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result
     let cpus = granted.allocation.cpus();
     let memory_nodes = match granted.memory {
         Memory::AsItIs => None,
-        Memory::Local => Some(nodes_of(node, &cpus)?),
+        Memory::Local => nodes_of(node, &granted.allocation, &cpus)?,
     };
     pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
     // Only now, since it says that the container was bound.
     Ok(mark::set(&target.cgroup, &Mark::on(&granted.allocation))?)
 }
 
-/// The NUMA nodes that the CPUs are on.
-fn nodes_of(node: &Node, cpus: &CpuSet) -> anyhow::Result<CpuSet> {
+/// The NUMA nodes that the CPUs are on and that have memory; none where the kernel has no nodes.
+fn nodes_of(node: &Node, allocation: &Allocation, cpus: &CpuSet) -> anyhow::Result<Option<CpuSet>> {
     let nodes = sysfs::numa_nodes(&node.sys_root)?;
+    if nodes.is_empty() {
+        return Ok(None);
+    }
     let ours = nodes.iter().filter(|(_, has)| !has.intersection(cpus).is_empty());
-    Ok(ours.map(|(&number, _)| number).collect())
+    let ours: CpuSet = ours.map(|(&number, _)| number).collect();
+    let with_memory = sysfs::nodes_with_memory(&node.sys_root)?;
+    let local = with_memory.map_or(ours.clone(), |nodes| nodes.intersection(&ours));
+    let mems = || node.conf.path().join("pools").join(allocation.pool.as_ref()).join("mems");
+    anyhow::ensure!(
+        !local.is_empty(),
+        "pool {} wants memory of the NUMA nodes of its CPUs ({} says local), and node {ours} of CPUs \
+         {cpus} has none; remove that file, or have the pool made of CPUs whose node has memory",
+        allocation.pool,
+        mems().display(),
+    );
+    Ok(Some(local))
 }
 
 /// A container that is not on its CPUs does not start, and holds none.

@@ -2,25 +2,24 @@
 //! ones. They hold nothing: no lock, no record, no task. And whatever is wrong with kcm, they
 //! start: a broken configuration directory must not stop a node's every container.
 
-use std::time::Instant;
-
 use anyhow::Context;
 use kcm_core::node::{pool_as_made, union_of};
 use kcm_core::pool::PoolName;
 use kcm_core::state::LockTimeout;
 
 use crate::args::Args;
+use crate::create::Caller;
 use crate::oci::State;
 use crate::pin;
 use crate::target::{Target, node};
 
-pub(crate) fn bind(args: &Args, state: &State, pool: &PoolName, started: Instant) {
-    if let Err(error) = try_bind(args, state, pool, started) {
+pub(crate) fn bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) {
+    if let Err(error) = try_bind(args, state, pool, caller) {
         log::error!("container {:?} is not bound to default pool {pool}: {error:#}", state.id());
     }
 }
 
-fn try_bind(args: &Args, state: &State, pool: &PoolName, started: Instant) -> anyhow::Result<()> {
+fn try_bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) -> anyhow::Result<()> {
     if let Some(cpus) = state.bundle()?.unwrap_or_default().cpus() {
         log::info!("container {:?} stays on CPUs {cpus}, which it was given already", state.id());
         return Ok(());
@@ -32,7 +31,7 @@ fn try_bind(args: &Args, state: &State, pool: &PoolName, started: Instant) -> an
         "a default pool must be shared, and {} is exclusive",
         pool.name
     );
-    let mut target = Target::find(&node, state.pid)?;
+    let mut target = Target::find(&node, caller.of(state))?;
     let cpus = union_of(&pool, &target.usable);
     anyhow::ensure!(
         !cpus.is_empty(),
@@ -43,7 +42,7 @@ fn try_bind(args: &Args, state: &State, pool: &PoolName, started: Instant) -> an
     log::debug!(
         "{:?} is on default CPUs {cpus} in {} us",
         state.id(),
-        started.elapsed().as_micros()
+        caller.started.elapsed().as_micros()
     );
     Ok(())
 }

@@ -47,7 +47,7 @@ fn run(caller: Caller) -> anyhow::Result<()> {
     let state = State::read(std::io::stdin().lock())?;
     match stage(&args, &state)? {
         Stage::CreateRuntime => create::create(&args, &state, caller),
-        Stage::Poststop => poststop::poststop(&args, &state, caller.started),
+        Stage::Poststop => poststop::poststop(&args, &state, caller),
     }
 }
 

@@ -109,8 +109,16 @@ impl State {
         Ok(self.id.parse()?)
     }
 
+    /// Whether the container is being restored from a checkpoint: runc calls its hooks then with the
+    /// status of before, that of a container that has ended, and the PID of the new init.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.status.as_deref() == Some("stopped") && self.pid.is_some_and(|pid| pid > 0)
+    }
+
     pub(crate) fn stage_by_status(&self) -> anyhow::Result<Stage> {
         match self.status.as_deref() {
+            // No runtime tells poststop the PID of an init that has ended.
+            Some("stopped") if self.is_restored() => Ok(Stage::CreateRuntime),
             Some("stopped") => Ok(Stage::Poststop),
             Some("creating" | "created") => Ok(Stage::CreateRuntime),
             other => anyhow::bail!(
@@ -172,6 +180,9 @@ mod tests {
     const RUNC: &str = r#"{"ociVersion":"1.0.2-dev","id":"c1","status":"creating","pid":28946,"bundle":"/b","annotations":{"a":"b"}}"#;
     const CRUN: &str = r#"{"ociVersion":"1.0","id":"c1","pid":0,"root":"rootfs","bundle":"/b","status":"stopped","annotations":{"a":"b"}}"#;
 
+    /// As received from `runc restore` 1.1.5.
+    const RESTORED: &str = r#"{"ociVersion":"1.0.2-dev","id":"c1","status":"stopped","pid":23876,"bundle":"/b","annotations":{"a":"b"}}"#;
+
     fn read(text: &str) -> anyhow::Result<State> {
         State::read(text.as_bytes())
     }
@@ -184,6 +195,9 @@ mod tests {
         assert_eq!(runc.stage_by_status().unwrap(), Stage::CreateRuntime);
         let crun = read(CRUN).unwrap();
         assert_eq!((crun.pid, crun.stage_by_status().unwrap()), (Some(0), Stage::Poststop));
+        let restored = read(RESTORED).unwrap();
+        assert_eq!(restored.stage_by_status().unwrap(), Stage::CreateRuntime);
+        assert!(restored.is_restored() && !runc.is_restored() && !crun.is_restored());
     }
 
     #[test]

@@ -3,18 +3,17 @@
 //! It never fails a deletion for what the next allocation mends: an error is logged, and that is
 //! all.
 
-use std::time::Instant;
-
 use kcm_core::node::Released;
 use kcm_core::state::LockTimeout;
 
 use crate::annotations::mentions_pool;
 use crate::args::Args;
+use crate::create::Caller;
 use crate::logging;
 use crate::oci::State;
 use crate::target::node;
 
-pub(crate) fn poststop(args: &Args, state: &State, started: Instant) -> anyhow::Result<()> {
+pub(crate) fn poststop(args: &Args, state: &State, caller: Caller) -> anyhow::Result<()> {
     // Where nothing tells (a bundle that is gone) the container may hold something all the same.
     if let Ok(Some(annotations)) = state.annotations()
         && !mentions_pool(&annotations)
@@ -25,13 +24,16 @@ pub(crate) fn poststop(args: &Args, state: &State, started: Instant) -> anyhow::
     let result = release(args, state, &mut notices);
     logging::log_all(&notices);
     match result {
-        Ok(Released::Freed(freed)) => log::info!(
-            "released CPUs {} of pool {} from {} in {} us",
-            freed.cpus(),
-            freed.pool,
-            freed.owner,
-            started.elapsed().as_micros()
-        ),
+        Ok(Released::Freed(freed)) => {
+            caller.keep_for_a_restore(&freed);
+            log::info!(
+                "released CPUs {} of pool {} from {} in {} us",
+                freed.cpus(),
+                freed.pool,
+                freed.owner,
+                caller.started.elapsed().as_micros()
+            );
+        }
         Ok(Released::Unknown) => {}
         Ok(Released::StillAlive(held)) => log::info!(
             "{} keeps CPUs {} of pool {}: process {} or its cgroup is still alive",

@@ -88,6 +88,12 @@ impl<'s> Builder<'s> {
         self
     }
 
+    /// With a global option of the runtime's.
+    pub fn option(mut self, option: String) -> Self {
+        self.options.push(option);
+        self
+    }
+
     /// Is in another state folder of the runtime (`--root`), a namesake there being another.
     pub fn under_root(mut self, name: &str) -> Self {
         self.root = self.scene.folder.join(name);
@@ -256,6 +262,28 @@ impl Container<'_> {
     /// Starts a created one.
     pub fn start(&self) {
         self.do_to(&["start"]);
+    }
+
+    /// Makes a checkpoint of it in its folder, which ends it.
+    pub fn checkpoint(&self, flags: &[&str]) {
+        let images = self.images();
+        let words = ["--image-path", images.to_str().unwrap()];
+        self.do_to(&[&["checkpoint"], flags, &words].concat());
+    }
+
+    /// Restores it from its checkpoint.
+    pub fn restore(&self, flags: &[&str]) -> Output {
+        let [images, pid] = [self.images(), self.folder.join("pid")];
+        let _ = fs::remove_file(&pid);
+        let paths = [&self.folder, &images, &pid].map(|path| path.to_str().unwrap());
+        let [bundle, images, pid] = paths;
+        let places = ["--bundle", bundle, "--image-path", images, "--work-path", images];
+        self.output(&[&["restore", "--detach", "--pid-file", pid], flags, &places].concat())
+    }
+
+    /// Where its checkpoint is.
+    pub fn images(&self) -> PathBuf {
+        self.folder.join("images")
     }
 
     /// Changes its limits.

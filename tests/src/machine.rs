@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use kcm_core::CpuSet;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, mknod, stat};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -252,6 +252,28 @@ pub fn private_view(folder: &Path, dev_log: &Path) {
     mount(Some("shm"), &dev.join("shm"), Some("tmpfs"), MsFlags::empty(), mode).unwrap();
     std::os::unix::fs::symlink(dev_log, dev.join("log")).unwrap();
     mount(Some(&dev), "/dev", nothing, MsFlags::MS_MOVE, nothing).unwrap();
+}
+
+/// Runs this in a thread with mounts of its own.
+pub fn with_own_mounts(play: impl FnOnce() + Send) {
+    must_be_apart();
+    let play = || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        play();
+    };
+    let played = std::thread::scope(|threads| threads.spawn(play).join());
+    played.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// Lets what this thread starts write to `/proc/sys`, in mounts of the thread's own: CRIU sets the
+/// host name and the like of the namespaces that it makes.
+pub fn uncover_sysctls() {
+    must_be_apart();
+    if guest().is_none() {
+        umount2("/proc/sys", MntFlags::MNT_DETACH).unwrap();
+    }
 }
 
 /// Takes the empty cgroup v2 hierarchy of a hybrid machine out of this thread's view: crun 1.8.1

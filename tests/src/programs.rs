@@ -2,7 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -20,6 +21,13 @@ pub fn for_any_user(name: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join(name);
-    fs::copy(program(name), &copy).unwrap();
+    copy_to(name, &copy);
     (folder, copy)
+}
+
+/// Copies a built program, by another process: a process that another thread of this one starts would
+/// for a moment have the copy open for writing, and nobody could run it (ETXTBSY, execve(2)).
+pub fn copy_to(name: &str, path: &Path) {
+    let copied = Command::new("cp").arg(program(name)).arg(path).status().unwrap();
+    assert!(copied.success(), "cannot copy {name}");
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::mount::Mount;
-use kcm_tests::programs::program;
+use kcm_tests::programs::copy_to;
 use kcm_tests::stand_in::StandIn;
 use kcm_tests::tree::tree;
 
@@ -144,7 +144,7 @@ fn an_ordinary_user_is_told_to_be_root_and_changes_nothing() {
     // Where an ordinary user can reach both: the folders of tests and builds may be closed.
     let folder = tempfile::tempdir().unwrap();
     let hook = folder.path().join("kcm-hook");
-    fs::copy(program("kcm-hook"), &hook).unwrap();
+    copy_to("kcm-hook", &hook);
     for open in [folder.path(), conf_dir.path().parent().unwrap()] {
         fs::set_permissions(open, fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -5,9 +5,10 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use findings::{Finding, Findings, command, doctor};
 use kcm_core::CpuSet;
 use kcm_tests::hook::HookCall;
-use kcm_tests::kcm::{Outcome, bare, kcm, run};
+use kcm_tests::kcm::{bare, kcm, run};
 use kcm_tests::machine::{is_cgroup_v2, sysfs_cpus, two_cpus};
 use kcm_tests::node::{Node, on_a_node};
 use kcm_tests::programs::program;
@@ -15,60 +16,8 @@ use kcm_tests::stand_in::{StandIn, new_id};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
-/// What a check found: its status, what it says, and what to do.
-#[derive(Debug)]
-struct Finding {
-    status: String,
-    message: String,
-    remedy: Option<String>,
-}
-
-/// All findings of a run by check, and that its exit status is theirs.
-struct Findings(Vec<(String, Finding)>);
-
-impl Findings {
-    #[track_caller]
-    fn of(outcome: &Outcome) -> Self {
-        let all: Vec<Value> = serde_json::from_str(&outcome.out).expect(&outcome.err);
-        let text = |finding: &Value, key: &str| finding[key].as_str().map(str::to_owned);
-        let findings = all.iter().map(|finding| {
-            let status = text(finding, "status").unwrap();
-            let (message, remedy) = (text(finding, "message").unwrap(), text(finding, "remedy"));
-            assert_eq!(remedy.is_none(), status == "ok", "{finding}");
-            (text(finding, "check").unwrap(), Finding { status, message, remedy })
-        });
-        let findings: Vec<_> = findings.collect();
-        let has_failed = findings.iter().any(|(_, finding)| finding.status == "fail");
-        assert_eq!(outcome.code, Some(if has_failed { 1 } else { 0 }), "{outcome:?}");
-        Self(findings)
-    }
-
-    #[track_caller]
-    fn get(&self, check: &str) -> &Finding {
-        let found = self.0.iter().find(|(name, _)| name == check);
-        &found.unwrap_or_else(|| panic!("there is no check {check}")).1
-    }
-
-    /// Fails the test unless a check ended so, and says this.
-    #[track_caller]
-    fn is(&self, check: &str, status: &str, part: &str) {
-        let found = self.get(check);
-        assert_eq!(found.status, status, "{check}: {found:?}");
-        let remedy = found.remedy.clone().unwrap_or_default();
-        assert!(format!("{} {remedy}", found.message).contains(part), "{check}: {found:?}");
-    }
-}
-
-fn command(flags: &[&str]) -> Command {
-    let mut command = kcm();
-    command.args(["doctor", "--output=json"]).args(flags).env("KCM_LOCK_TIMEOUT", "0.3");
-    command
-}
-
-#[track_caller]
-fn doctor(flags: &[&str]) -> Findings {
-    Findings::of(&run(&mut command(flags)))
-}
+#[path = "doctor/findings.rs"]
+mod findings;
 
 /// A node with a pool of a CPU each, and kcm installed for what is there.
 fn on_an_installed_node(play: impl Fn(&Node) + Sync) {

@@ -2,8 +2,8 @@
 //! the most, and the next container is refused or gets another list.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -134,6 +134,28 @@ fn two_lists_of_one_holder_are_held_whichever_of_their_tasks_is_lost() {
 }
 
 #[test]
+fn a_record_alone_holds_a_list_and_so_does_its_index() {
+    for keep_index in [false, true] {
+        let conf = ConfDir::new(&[("p", true, &["0"])]);
+        // Its tasks is written by kcm itself from now on, as on any node.
+        let (mut before, _) = create(&conf, "before");
+        before.kill();
+        HookCall::poststop(conf.path(), before.id()).run().must_succeed();
+        let (first, is_given) = create(&conf, "first");
+        assert!(is_given);
+        fs::write(conf.tasks_path("p", "0"), "").unwrap();
+        let other =
+            if keep_index { conf.record_path(first.id()) } else { conf.index_path("p", "0") };
+        fs::remove_file(other).unwrap();
+        let (_next, is_given) = create(&conf, "next");
+        assert!(!is_given, "two owners; index: {keep_index}");
+        reconcile(&conf, &[]).succeeded();
+        assert_eq!(conf.tasks("p", "0"), first.pid().to_string());
+        assert!(conf.record(first.id()).is_some() && conf.index_path("p", "0").exists());
+    }
+}
+
+#[test]
 fn an_owner_keeps_its_list_however_much_its_engine_says_of_it() {
     let conf = ConfDir::new(&[("p", true, &["0"])]);
     let long = "x".repeat(70_000);
@@ -172,6 +194,7 @@ fn a_pool_that_does_not_say_whether_it_is_exclusive_gives_nothing() {
         let conf = ConfDir::new(&[("p", true, &["0"]), ("q", true, &["1"])]);
         let path = conf.path().join("pools/p/exclusive");
         harm(&path, case);
+        close_the_lock(&conf);
         let before = tree(conf.path());
         for _ in 0..2 {
             let container = StandIn::new(&new_id("refused"));
@@ -195,6 +218,11 @@ fn a_pool_that_does_not_say_whether_it_is_exclusive_gives_nothing() {
     }
 }
 
+/// What the first writer does, whatever else it does.
+fn close_the_lock(conf: &ConfDir) {
+    fs::set_permissions(conf.path().join("lock"), Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A directory as CMK 1.1 and newer make it: lists lie below a socket's folder.
 fn of_cmk(sockets: &[(&str, &[&str])]) -> ConfDir {
     let conf = ConfDir::new(&[("p", true, &[]), ("q", true, &[])]);
@@ -206,6 +234,7 @@ fn of_cmk(sockets: &[(&str, &[&str])]) -> ConfDir {
             fs::write(folder.join("tasks"), "").unwrap();
         }
     }
+    close_the_lock(&conf);
     // In the other pool no socket has a core.
     fs::create_dir(conf.path().join("pools/q/0")).unwrap();
     conf

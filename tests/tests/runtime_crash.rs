@@ -64,8 +64,9 @@ fn the_next_container_gets_the_list_when_the_hook_is_killed_while_it_waits() {
 #[test]
 fn the_next_container_gets_the_list_when_the_hook_is_killed_while_it_writes() {
     let [_, cpu] = two_cpus();
-    // The record is written, `tasks` is not; and: both are, and so is the cpuset.
-    for point in ["renameat:signal=SIGKILL:when=2", "sched_setaffinity:signal=SIGKILL:when=1"] {
+    // The record and its index are written (after the link that tells of the boot), `tasks` is not;
+    // and: all are, and so is the cpuset.
+    for point in ["renameat:signal=SIGKILL:when=4", "sched_setaffinity:signal=SIGKILL:when=1"] {
         with_every_runtime(&[("dataplane", true, &[&cpu])], |scene| {
             let inject = format!("inject={point}");
             let strace = ["/usr/bin/strace", "-o", "/dev/null", "-e", &inject];

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use kcm_tests::container::Container;
 use kcm_tests::machine::{self, cgroup_file, is_cgroup_v2, sysfs_cpus, together, two_cpus};
@@ -32,6 +33,7 @@ fn a_container_runs_on_exactly_its_cpus_from_the_first_instruction_and_gives_the
             "bootId": boot_id.trim(),
             "createdAt": created_at,
             "cgroup": container.cgroup,
+            "cgroupInode": fs::metadata(machine::cgroup_file(&container.cgroup, "")).unwrap().ino(),
             "affinity": true,
         });
         assert_eq!(record, expected);
@@ -60,7 +62,7 @@ fn a_second_container_gets_another_list_and_one_too_many_is_refused_before_it_ru
         let message = scene.container("late").pool("dataplane").refused();
         assert!(
             message.contains(
-                "No free cpu lists in pool dataplane: 2 of 2 are held (1 wanted); end a container"
+                "No free cpu lists in pool dataplane: 2 of 2 are held, 1 wanted; end a container"
             ),
             "{message}"
         );

@@ -9,6 +9,7 @@ use kcm_core::state::{ConfDir, LockTimeout};
 use super::ConfDirFlag;
 use crate::doctor::{Finding, Status, Subject, examine};
 use crate::engines::Engine;
+use crate::logging::one_line;
 use crate::machine::Machine;
 use crate::output;
 
@@ -77,9 +78,11 @@ fn print(findings: &[Finding]) -> anyhow::Result<()> {
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
+        // The names of processes and cgroups are anybody's choice.
+        let message = one_line(message);
         text += &format!("{status:<4}  {check:<width$}  {message}\n");
         if let Some(remedy) = remedy {
-            text += &format!("{:4}  {:<width$}  → {remedy}\n", "", "");
+            text += &format!("{:4}  {:<width$}  → {}\n", "", "", one_line(remedy));
         }
     }
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")

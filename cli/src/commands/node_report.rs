@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use kcm_core::CpuSet;
 use kcm_core::pool::CpuListName;
-use kcm_core::state::{ConfDir, LockTimeout};
+use kcm_core::state::{ConfDir, Contents, Error, LockTimeout};
 
 use super::ConfDirFlag;
 use super::describe;
@@ -19,8 +19,8 @@ use crate::{logging, output};
 /// Prints the pools, the CPUs of this machine, and what is wrong, as JSON
 ///
 /// The checks find: a directory that is missing or cannot be read, CPU lists that overlap or have
-/// CPUs that are not online, malformed files, and exclusive CPU lists with several tasks. Whatever
-/// they find, the report is printed and the exit status is 0.
+/// CPUs that are not online, malformed files, exclusive CPU lists with several tasks, and records
+/// that cannot be read or were set aside. Whatever they find, the report is printed and the exit status is 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -66,12 +66,35 @@ pub(crate) fn look_at(dir: &ConfDir, online: &CpuSet) -> (Option<Description>, C
             let mut errors: Vec<String> = malformed.iter().map(ToString::to_string).collect();
             errors.sort(); // as the folder gives them, they are in no order
             errors.extend(find_errors(&description, online));
+            errors.extend(of_records(dir).unwrap_or_else(|error| vec![error.to_string()]));
             (Some(description), errors)
         }
         Err(error) => (None, vec![format!("{error:#}")]),
     };
     let ok = errors.is_empty();
     (description, Check { errors, ok })
+}
+
+/// What is wrong with records, which `describe` does not show: those that cannot be read, and those
+/// that were set aside, for as long as they are there.
+fn of_records(dir: &ConfDir) -> Result<Vec<String>, Error> {
+    let read = |contents: &Contents| Ok::<_, Error>((contents.records()?, contents.aside()?));
+    let ((records, aside), _) = dir.read(read)?;
+    let mut errors: Vec<String> =
+        records.unreadable.iter().map(|(_, error)| error.to_string()).collect();
+    errors.sort();
+    let allocations = dir.path().join("allocations");
+    errors.extend(records.too_many(&allocations));
+    errors.extend(aside.iter().map(|name| {
+        format!(
+            "{}: a record that could not be read was set aside, so whoever holds CPU lists by it can \
+             be neither named nor repaired; run kcm reconcile, which removes it if it can write the \
+             record anew; if it stays, restart container {}, or end it, and then remove the file",
+            allocations.join(name).display(),
+            name.split(".bad").next().unwrap_or_default()
+        )
+    }));
+    Ok(errors)
 }
 
 /// A CPU list with the pool that it is in, and how many tasks it has.

@@ -20,8 +20,8 @@ use crate::{logging, output};
 /// Gives back what dead containers hold, and finds those that do not run where they should
 ///
 /// Prints what it found as JSON. It also removes what crashes left behind: records of nobody,
-/// temporary files. Nothing that is alive loses its CPUs. What is malformed stays as it is and is
-/// named in an ERROR line; the exit status is then 1.
+/// temporary files. Nothing that is alive loses its CPUs. What was damaged or lost is written anew; what
+/// cannot be mended is named in an ERROR line, and the exit status is then 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

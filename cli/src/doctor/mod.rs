@@ -1,11 +1,13 @@
 //! What may be wrong with a node, from the kernel to the engines: one function a check.
 
 mod engines;
+mod holders;
 mod kernel;
 mod neighbours;
 mod pools;
+mod trust;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kcm_core::state::ConfDir;
 use serde::Serialize;
@@ -21,6 +23,20 @@ pub(crate) struct Subject {
     pub(crate) hook: PathBuf,
     /// Those that have to call the hook; none: whichever are there.
     pub(crate) engines: Vec<Engine>,
+}
+
+/// Where a command looks that is not told where.
+const USUAL: &str = "/etc/kcm";
+
+impl Subject {
+    /// A command of kcm's for the directory that is looked at, to be typed as it is.
+    fn command(&self, words: &str) -> String {
+        let path = self.conf.path();
+        match path == Path::new(USUAL) {
+            true => format!("kcm {words}"),
+            false => format!("kcm {words} --conf-dir={}", path.display()),
+        }
+    }
 }
 
 /// How a check ended.
@@ -60,7 +76,14 @@ impl Finding {
 /// All checks, in the order in which one needs the other.
 pub(crate) fn examine(subject: &Subject) -> Vec<Finding> {
     let mut findings = vec![kernel::cgroups(subject), kernel::procfs(subject)];
-    findings.extend(pools::directory(subject));
+    let directory = pools::directory(subject);
+    let is_there = directory.iter().any(|finding| finding.check == "lock");
+    findings.extend(directory);
+    if is_there {
+        findings.push(trust::owner(subject));
+        findings.push(trust::mounts(subject));
+        findings.extend(holders::all(subject));
+    }
     findings.extend(pools::isolation(subject));
     findings.push(engines::program("kcm", &subject.kcm));
     findings.push(engines::program("kcm-hook", &subject.hook));

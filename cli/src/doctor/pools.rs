@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::pool::Pool;
-use kcm_core::state::{Contents, Error, Update};
+use kcm_core::state::{Contents, Error};
 use kcm_core::task::Glance;
 
 use super::{Finding, Subject};
@@ -13,8 +13,16 @@ use crate::commands::node_report::look_at;
 
 pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
     let path = subject.conf.path().display();
-    let lock = match subject.conf.update(|_: &Update| Ok::<(), Error>(())) {
-        Ok(()) => Finding::ok("lock", format!("{path}/lock is free, and can be had")),
+    // Shared: to look changes nothing. Who holds it to write keeps readers out as well.
+    let lock = match subject.conf.read(|_: &Contents| Ok::<(), Error>(())) {
+        Ok(((), None)) => Finding::ok("lock", format!("{path}/lock is free, and can be had")),
+        Ok(((), Some(notice))) => {
+            let remedy = format!(
+                "run it as root; a lock that is missing is made by {}",
+                subject.command("reconcile")
+            );
+            Finding::fail("lock", notice.text, remedy)
+        }
         Err(e @ Error::NotInitialised { .. }) => {
             let message = format!("there are no pools in {path}");
             log::debug!("{e}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::procfs::Procfs;
-use super::{Error, list, read, read_pids, regular};
+use super::{Error, list, mounts, read, read_pids, regular};
 use crate::cpu_set::CpuSet;
 use crate::task::Pid;
 
@@ -40,7 +40,8 @@ impl Hierarchy {
         if let Some((controllers, own)) = v1_line(own_cgroup) {
             let names = ["cpuset", controllers].map(|name| root.join(name));
             let mount = names.into_iter().find(|path| path.join("cpuset.cpus").exists());
-            let missing = || Error::malformed(root, "no cpuset hierarchy (cgroup v1) in it");
+            let missing =
+                || Error::malformed(root, elsewhere(root, &mounts::of_controller("cpuset")));
             let (version, mount) = (Version::V1, mount.ok_or_else(missing)?);
             return Ok(Self { version, mount, own: own.to_owned() });
         }
@@ -93,6 +94,38 @@ impl Hierarchy {
             Version::V1 => self.mount.join("release_agent").exists(),
             Version::V2 => !self.mount.join("cgroup.events").exists(),
         }
+    }
+}
+
+/// Why the cpuset hierarchy, which is cgroup v1's, is not below `root`, and what to do, given where
+/// it is mounted.
+fn elsewhere(root: &Path, mounts: &[PathBuf]) -> String {
+    let is_v2 = root.join("cgroup.controllers").exists();
+    let place = root.join("cpuset");
+    match (mounts.first(), is_v2) {
+        (Some(at), true) => format!(
+            "it is cgroup v2, but cgroup v1 has the cpuset controller, mounted on {at}, where no \
+             container is; give it back to cgroup v2: remove the groups below {at}, then: umount {at}",
+            at = at.display()
+        ),
+        (None, true) => {
+            "it is cgroup v2, but cgroup v1 has the cpuset controller, in groups that are \
+                         mounted nowhere here; mount them (mount -t cgroup -o cpuset cpuset /mnt), \
+                         remove them, and unmount them (umount /mnt)"
+                .to_owned()
+        }
+        (Some(at), false) => format!(
+            "the cpuset controller (cgroup v1) is mounted on {}, and not in it; have it there, too: \
+             mkdir -p {place} && mount --bind {} {place}",
+            at.display(),
+            at.display(),
+            place = place.display()
+        ),
+        (None, false) => format!(
+            "the cpuset controller (cgroup v1) is mounted nowhere here; mount it: mkdir -p {place} && \
+             mount -t cgroup -o cpuset cpuset {place}",
+            place = place.display()
+        ),
     }
 }
 
@@ -288,8 +321,8 @@ impl Cgroup {
         let path = self.file("cpuset.cpus");
         match write(&path, &cpus.to_string()) {
             Err(e) if self.version == Version::V2 && !path.exists() => {
-                self.enable_cpuset().map_err(|_| e)?;
-                write(&path, &cpus.to_string())
+                self.enable_cpuset()?;
+                write(&path, &cpus.to_string()).map_err(|_| e)
             }
             result => result,
         }
@@ -320,19 +353,45 @@ impl Cgroup {
         if !parent.is_root() && !parent.file("cpuset.cpus").exists() {
             parent.enable_cpuset()?;
         }
-        write(&parent.file("cgroup.subtree_control"), "+cpuset")
+        let path = parent.file("cgroup.subtree_control");
+        put(&path, "+cpuset").map_err(|e| match e.raw_os_error() {
+            Some(libc::EBUSY) => parent.is_busy(&path),
+            _ => Error { action: "enable cpuset in", path, cause: e.to_string() },
+        })
+    }
+
+    /// Why no controller is passed on to the cgroups below it ("no internal processes",
+    /// admin-guide/cgroup-v2).
+    fn is_busy(&self, path: &Path) -> Error {
+        let text = read_pids(&self.file("cgroup.procs")).ok().flatten().unwrap_or_default();
+        let pids: Vec<&str> = text.lines().collect();
+        let who = match pids[..] {
+            [] => "processes were".to_owned(),
+            [pid] => format!("process {pid} is"),
+            [first, .., last] => format!("{} processes ({first} to {last}) are", pids.len()),
+        };
+        let folder = self.dir();
+        let cause = format!(
+            "{who} in that cgroup itself, and cgroup v2 passes a controller on only where none is; move \
+             all of them below it: mkdir -p {folder}/own && for pid in $(cat {folder}/cgroup.procs); do \
+             echo $pid > {folder}/own/cgroup.procs; done",
+            folder = folder.display()
+        );
+        Error { action: "enable cpuset in", path: path.to_owned(), cause }
     }
 }
 
-/// One `write(2)`, as the kernel's control files want it; never creates a file.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    use std::io::Write;
-    let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let mut file = regular::open_to_write(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(|e| {
+    put(path, text).map_err(|e| {
         let error = Error::io("write", path, &e);
         Error { cause: format!("{} (writing {text:?})", error.cause), ..error }
     })
+}
+
+/// One `write(2)`, as the kernel's control files want it; never creates a file.
+fn put(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    regular::open_to_write(path)?.write_all(text.as_bytes())
 }
 
 /// The cgroup of a process in the hierarchy; none where the process has ended.
@@ -368,6 +427,19 @@ mod tests {
         let v2 = Hierarchy::find(root, "1:name=systemd:/\n0::/x\n").unwrap();
         assert_eq!((v2.version(), v2.mount.clone()), (Version::V2, root.to_owned()));
         assert_eq!(v2.cgroup_of(HYBRID).unwrap().path(), "/x");
+    }
+
+    #[test]
+    fn where_the_cpuset_hierarchy_is_elsewhere_the_remedy_fits_the_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let said = |mounts: &[PathBuf]| elsewhere(root, mounts);
+        let bind = format!("mount --bind /mnt/x {}/cpuset", root.display());
+        assert!(said(&["/mnt/x".into()]).ends_with(&bind));
+        assert!(said(&[]).contains("mount -t cgroup -o cpuset cpuset"));
+        std::fs::write(root.join("cgroup.controllers"), "").unwrap();
+        assert!(said(&["/mnt/x".into()]).ends_with("umount /mnt/x"));
+        assert!(said(&[]).contains("mounted nowhere here"));
     }
 
     #[test]

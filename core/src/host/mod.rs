@@ -5,11 +5,14 @@
 pub mod affinity;
 pub mod alarm;
 pub mod cgroup;
+pub mod checkpoints;
 pub mod child;
+pub mod criu;
 pub mod environ;
 pub mod errand;
 pub mod files;
 pub mod mark;
+pub mod mounted;
 mod mounts;
 pub mod names;
 pub mod neighbours;

@@ -29,6 +29,21 @@ impl Mount {
     }
 }
 
+/// Where a controller of cgroup v1 is mounted, as far as this process sees it.
+pub(crate) fn of_controller(name: &str) -> Vec<PathBuf> {
+    let text = super::read(Path::new(MOUNTINFO)).ok().flatten().unwrap_or_default();
+    text.lines().filter_map(|line| controller_mount(line, name)).collect()
+}
+
+/// `33 25 0:28 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset`
+fn controller_mount(line: &str, name: &str) -> Option<PathBuf> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut words = file_system.split(' ');
+    let is_v1 = words.next() == Some("cgroup");
+    let has_it = words.nth(1)?.split(',').any(|option| option == name);
+    (is_v1 && has_it).then(|| mount.split(' ').nth(4).map(unescape))?
+}
+
 fn all() -> Vec<Mount> {
     let text = super::read(Path::new(MOUNTINFO)).ok().flatten().unwrap_or_default();
     text.lines().filter_map(parse).collect()
@@ -51,7 +66,7 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// Blanks and backslashes are there as `\040`.
-fn unescape(text: &str) -> PathBuf {
+pub(super) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -88,6 +103,15 @@ mod tests {
         assert_eq!(on("/opt/kcm"), Mount { point: "/opt".into(), served_by: Some(1000) });
         assert_eq!(on("/option"), Mount { point: "/".into(), served_by: None });
         assert_eq!(on("/a b/c"), Mount { point: "/a b".into(), served_by: None });
+    }
+
+    #[test]
+    fn where_a_controller_of_cgroup_v1_is_mounted_is_told() {
+        let line = r"33 25 0:28 / /mnt/my\040sets rw,relatime - cgroup cgroup rw,cpuset,cpu";
+        let at = |line| controller_mount(line, "cpuset");
+        assert_eq!(at(line), Some("/mnt/my sets".into()));
+        let others = [line.replace("cgroup cgroup", "cgroup2 cgroup"), line.replace("cpuset", "x")];
+        assert!(others.iter().chain([&String::new()]).all(|line| at(line).is_none()));
     }
 
     #[test]

@@ -18,6 +18,9 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 
+/// Inode of the initial time namespace (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
+
 /// A procfs, by the folder that it is mounted on.
 #[derive(Clone, Debug)]
 pub struct Procfs {
@@ -166,13 +169,11 @@ impl Procfs {
     /// Whether start times of this process's time namespace are comparable with PID 1's
     /// (time_namespaces(7): procfs shifts start times by the reader's offsets).
     fn clock_is_the_hosts(&self) -> bool {
-        let ours = std::fs::read_link(self.root.join("self/ns/time"));
-        let hosts = std::fs::read_link(self.root.join("1/ns/time"));
-        match (ours, hosts) {
-            (Ok(ours), Ok(hosts)) => ours == hosts,
-            // A kernel without time namespaces, or no right to ask: one clock as far as is known.
-            _ => true,
-        }
+        // A kernel without time namespaces has one clock.
+        let Ok(ours) = std::fs::read_link(self.root.join("self/ns/time")) else { return true };
+        // PID 1's can be seen with CAP_SYS_PTRACE over it alone: where it cannot, nothing is compared.
+        ours.as_os_str() == INITIAL_TIME_NAMESPACE
+            || std::fs::read_link(self.root.join("1/ns/time")).is_ok_and(|hosts| hosts == ours)
     }
 
     /// The boot that this is (random(4)): of this very procfs, not of what somebody has mounted
@@ -265,6 +266,22 @@ impl Procfs {
     pub fn is_in_the_hosts_pid_namespace(&self, pid: Pid) -> Result<bool, Error> {
         let status = read(&self.path(pid, "status"))?.unwrap_or_default();
         Ok(field(&status, "NSpid").is_none_or(|pids| pids.split_whitespace().count() < 2))
+    }
+
+    /// The process that a process is a child of; none where it has ended.
+    pub fn parent(&self, pid: Pid) -> Result<Option<Pid>, Error> {
+        let stat = read(&self.path(pid, "stat"))?.unwrap_or_default();
+        Ok(field_of_stat(&stat, 4).and_then(|parent| parent.parse().ok()))
+    }
+
+    /// The file that a process is an execution of, by device and inode; none where it has ended.
+    pub(crate) fn program(&self, pid: Pid) -> Result<Option<(u64, u64)>, Error> {
+        let path = self.path(pid, "exe");
+        match super::criu::identity(&path) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(e) if super::is_gone(&e) => Ok(None),
+            Err(e) => Err(Error::io("read", &path, &e)),
+        }
     }
 
     /// Which PID namespace a process is in (pid_namespaces(7)).

@@ -8,7 +8,7 @@
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 
 /// Opens a plain file for reading. A symbolic link is followed: the administrator's paths have them,
@@ -32,10 +32,22 @@ fn open_for(path: &Path, access: &OpenOptions) -> io::Result<File> {
         return Err(io::Error::other(format!("it is {}, and no plain file", name(kind))));
     }
     // The file itself, whatever its name has come to lead to (proc_pid_fd(5)).
-    access.open(format!("/proc/self/fd/{}", seen.as_raw_fd())).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => io::Error::other("/proc is not mounted here; mount it"),
-        _ => e,
-    })
+    match access.open(format!("/proc/self/fd/{}", seen.as_raw_fd())) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => open_seen(path, access, &seen),
+        opened => opened,
+    }
+}
+
+/// Where no `/proc` is mounted, as in another root that is installed on: by its name once more, which
+/// must lead to the same file.
+fn open_seen(path: &Path, access: &OpenOptions, seen: &File) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = access.clone().custom_flags(flags).open(path)?;
+    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    match identity(&opened)? == identity(seen)? {
+        true => Ok(opened),
+        false => Err(io::Error::other("it was replaced meanwhile; try again")),
+    }
 }
 
 /// Below `/proc` and `/sys` is the kernel's own alone, where a file is what its path says, and a

@@ -6,6 +6,7 @@
 //!   cpu/cpuN/topology/{core_cpus,thread_siblings}   masks: the core's CPUs (newer and older name)
 //!   cpu/cpuN/topology/{package_cpus,core_siblings}  masks: the socket's CPUs
 //!   node/nodeN/cpumap                               mask: the NUMA node's CPUs
+//!   node/has_memory                                 list: the NUMA nodes that have memory
 //! ```
 //!
 //! Masks are preferred to the `…list` files beside them: before Linux 5.15 a list is cut at one
@@ -108,6 +109,11 @@ pub fn numa_nodes(sys_root: &Path) -> Result<BTreeMap<u32, CpuSet>, Error> {
         }
     }
     Ok(nodes)
+}
+
+/// The NUMA nodes that have memory; none where the kernel does not tell.
+pub fn nodes_with_memory(sys_root: &Path) -> Result<Option<CpuSet>, Error> {
+    cpus_in(&sys_root.join("sys/devices/system/node"), &["has_memory"])
 }
 
 fn cpu_folder(sys_root: &Path) -> PathBuf {

@@ -155,6 +155,19 @@ impl Place {
     }
 }
 
+/// Why others than root may write to this very file or folder, whatever lies above it; none for a
+/// link, and for what is not there.
+pub fn of_itself(path: &Path) -> Result<Option<Unfit>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => Ok(None),
+        Ok(found) => {
+            Ok(why(&found, false).map(|why| Unfit { at: path.to_owned(), link: None, why }))
+        }
+        Err(e) if super::is_gone(&e) => Ok(None),
+        Err(e) => Err(Error::io("look at", path, &e)),
+    }
+}
+
 /// Why a file or folder is not root's alone.
 fn why(metadata: &Metadata, may_be_sticky: bool) -> Option<Why> {
     let mode = metadata.mode();

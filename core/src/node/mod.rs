@@ -6,6 +6,7 @@ mod marks;
 mod pool_judge;
 mod reconcile;
 mod repair;
+mod survey;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use marks::Marks;
 use pool_judge::PoolJudge;
 pub use reconcile::Reconciled;
 pub use repair::{Mismatch, NotRepaired};
+pub use survey::{Nameless, Seeming, Survey};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -131,7 +133,11 @@ impl Node {
         unsearched: &mut Vec<environ::Mark>,
     ) -> Result<Granted, Error> {
         self.conf.update(|state| {
-            self.enter_boot(state, &request.process.boot_id, notices)?;
+            if !state.is_of_boot(&request.process.boot_id)? {
+                // Nothing is written into a directory that has no such pool.
+                state.pool(&request.pool)?;
+                self.enter_boot(state, &request.process.boot_id, notices)?;
+            }
             // First, since it may free what an earlier container of this name held.
             let held = self.held_already(state, request, notices)?;
             let Listing { pool, memory, odd } = state.pool(&request.pool)?;
@@ -187,9 +193,6 @@ impl Node {
         boot_id: &str,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        if state.is_of_boot(boot_id)? {
-            return Ok(());
-        }
         let judge = self.pool_judge(state, None, &Marks::default(), notices)?.first_of_boot(true);
         for name in state.pool_names()? {
             // Whatever is wrong with another pool is not this caller's.
@@ -378,14 +381,7 @@ fn readable_records(state: &Update) -> Result<(Records, Vec<String>), Error> {
         }
         said.push(set_aside(state, &owner, &error));
     }
-    if !records.unread.is_empty() {
-        said.push(format!(
-            "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
-             writes is so large: look at the largest, and remove what is not kcm's",
-            records.unread.len(),
-            state.allocations_path().display()
-        ));
-    }
+    said.extend(records.too_many(&state.allocations_path()));
     Ok((records, said))
 }
 
@@ -441,7 +437,11 @@ fn holders(pool: &Pool<Judged>) -> Option<Notice> {
         let live = list.tasks.tasks.iter().filter(|task| task.is_alive());
         let who = live.map(|task| match &task.owner {
             Some(owner) => format!("{owner} (process {})", task.pid),
-            None => format!("process {} (no record says whose)", task.pid),
+            None => format!(
+                "process {pid} (no record says whose; it holds the list until it ends: ps -fp {pid} \
+                 tells what it is, kill {pid} ends it)",
+                pid = task.pid
+            ),
         });
         let who: Vec<String> = who.collect();
         (!who.is_empty()).then(|| format!("{} by {}", list.name, who.join(" and ")))

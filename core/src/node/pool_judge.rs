@@ -1,7 +1,8 @@
 //! Who holds the lists of a pool: what each `tasks` says, and what the records say.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use super::Error;
 use super::judge::Judge;
@@ -112,10 +113,10 @@ impl<'a> PoolJudge<'a> {
             let nameless = |task: Task| Task { owner: task.owner.filter(|_| !is_known), ..task };
             if !written.contains(&pid) {
                 unwritten.push(nameless(task(record, self.judge.life(record)?, false)));
-            } else if !by_record.contains_key(&pid) {
+            } else if let Entry::Vacant(vacant) = by_record.entry(pid) {
                 let alive = self.judge.is_alive(record)?;
                 let life = if alive { Life::Alive } else { Life::Dead };
-                by_record.insert(pid, nameless(task(record, life, true)));
+                vacant.insert(nameless(task(record, life, true)));
             }
         }
         let is_of_before = self.first_of_boot

@@ -224,7 +224,7 @@ impl Node {
     }
 
     /// The mark of the cgroup that a process is in, or of one above it.
-    fn mark_of(&self, pid: Pid) -> Result<Option<(Mark, CgroupId)>, Error> {
+    pub(super) fn mark_of(&self, pid: Pid) -> Result<Option<(Mark, CgroupId)>, Error> {
         let Some(hierarchy) = &self.hierarchy else { return Ok(None) };
         let Some(shown) = self.procfs.cgroup(pid)? else { return Ok(None) };
         let mut at = hierarchy.cgroup_of(&shown);
@@ -319,7 +319,7 @@ fn still_aside(state: &Update) -> Result<Vec<String>, Error> {
 }
 
 /// The live tasks with what is known of each.
-fn live_tasks(pools: &[Pool<Judged>], records: &[Allocation]) -> Vec<Live> {
+pub(super) fn live_tasks(pools: &[Pool<Judged>], records: &[Allocation]) -> Vec<Live> {
     let records: BTreeMap<&Owner, &Allocation> =
         records.iter().map(|record| (&record.owner, record)).collect();
     let mut live = Vec::new();
@@ -345,7 +345,7 @@ fn live_tasks(pools: &[Pool<Judged>], records: &[Allocation]) -> Vec<Live> {
 }
 
 /// All CPUs of a pool whose lists have a PID, for each.
-fn cpus_by_pid(pool: &Pool<Judged>) -> BTreeMap<Pid, CpuSet> {
+pub(super) fn cpus_by_pid(pool: &Pool<Judged>) -> BTreeMap<Pid, CpuSet> {
     let mut cpus: BTreeMap<Pid, CpuSet> = BTreeMap::new();
     for list in &pool.lists {
         for task in &list.tasks.tasks {

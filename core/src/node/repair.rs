@@ -87,8 +87,8 @@ pub enum NotRepaired {
     Unseen(String),
     /// A cgroup above it lacks CPUs.
     #[error(
-        "{above} has no CPUs {missing} any more (a CPU that was offline is taken out of every group for \
-         good), and kcm changes no cgroup but the container's; give them back with: {commands}"
+        "{above} has no CPUs {missing} any more (cgroup v1 takes a CPU that goes offline out of every group \
+         for good), and kcm changes no cgroup but the container's; give them back with: {commands}"
     )]
     ParentLacks {
         /// The topmost that lacks them.

@@ -6,7 +6,8 @@
 //! - for more all or none: on the NUMA node with the fewest free that suffice (ties ascending),
 //!   else over the fewest nodes.
 //!
-//! From a shared pool it gets the candidate with the fewest live tasks.
+//! From a shared pool it gets the candidate with the fewest live tasks. One that is restored from a
+//! checkpoint gets the lists that it had, if they are free candidates.
 //!
 //! There are two ways to choose. [`at_a_glance`] sees only which `tasks` are empty, which is enough
 //! nearly always and opens nothing; [`choose`] has everything before it, and so an answer.
@@ -51,7 +52,8 @@ pub enum Refusal {
     #[error(
         "only {candidates} of {total} CPU lists of pool {pool} can be used here ({wanted} wanted): \
          the others have CPUs that are offline or outside the cpuset of the parent cgroup or of the \
-         caller, {usable}, or a damaged tasks file; the warnings before this one name them"
+         caller, {usable}, or a damaged tasks file; {}the warnings before this one name them",
+        give_back(lacking)
     )]
     NotUsable {
         /// The pool asked.
@@ -64,6 +66,8 @@ pub enum Refusal {
         total: usize,
         /// What may be used.
         usable: CpuSet,
+        /// CPUs of the lists that may not be.
+        lacking: CpuSet,
     },
     /// Too few lists that are free.
     #[error(
@@ -83,6 +87,17 @@ pub enum Refusal {
         /// How many there are.
         total: usize,
     },
+}
+
+/// What gives back CPUs that may not be used.
+fn give_back(lacking: &CpuSet) -> String {
+    if lacking.is_empty() {
+        return String::new();
+    }
+    format!(
+        "CPUs {lacking} are not to be had: write 1 into /sys/devices/system/cpu/cpu<number>/online where \
+         that says 0, else widen the parent cgroup's cpuset; "
+    )
 }
 
 fn unusable(lists: usize) -> String {
@@ -106,7 +121,11 @@ pub fn at_a_glance(
         return Ok(None);
     }
     let empty = candidates.into_iter().filter(|&i| pool.lists[i].tasks == Glance::Empty);
-    Ok(match pick(pool, empty.collect(), request.cores.get(), nodes) {
+    let empty: Vec<usize> = empty.collect();
+    if request.had.is_some() {
+        return Ok(had(pool, &empty, request));
+    }
+    Ok(match pick(pool, empty, request.cores.get(), nodes) {
         Some((chosen, Spread::OneNode)) => Some(chosen),
         _ => None,
     })
@@ -121,11 +140,18 @@ pub fn choose(
 ) -> Result<Vec<usize>, Refusal> {
     let candidates = candidates(pool, request, |judged| judged.damage().is_some())?;
     if !pool.exclusive {
+        if let Some(lists) = had(pool, &candidates, request) {
+            return Ok(lists);
+        }
         let least = candidates.into_iter().min_by_key(|&i| pool.lists[i].tasks.live());
         return Ok(least.into_iter().collect());
     }
     let wanted = request.cores.get();
-    let free = candidates.into_iter().filter(|&i| pool.lists[i].tasks.is_free()).collect();
+    let free = candidates.into_iter().filter(|&i| pool.lists[i].tasks.is_free());
+    let free: Vec<usize> = free.collect();
+    if let Some(lists) = had(pool, &free, request) {
+        return Ok(lists);
+    }
     let none_free = || {
         let held = pool.lists.iter().filter(|list| list.tasks.live() > 0).count();
         let idle = pool.lists.iter().filter(|list| list.tasks.live() == 0);
@@ -159,7 +185,16 @@ fn candidates<T>(
     let candidates: Vec<usize> = (0..total).filter(|&i| is_candidate(&pool.lists[i])).collect();
     if candidates.len() < wanted {
         let (candidates, usable) = (candidates.len(), request.usable.clone());
-        return Err(Refusal::NotUsable { pool: name(), wanted, candidates, total, usable });
+        let cpus = pool.lists.iter().map(|list| list.name.cpus().difference(&usable));
+        let lacking = cpus.fold(CpuSet::new(), |all, cpus| all.union(&cpus));
+        return Err(Refusal::NotUsable {
+            pool: name(),
+            wanted,
+            candidates,
+            total,
+            usable,
+            lacking,
+        });
     }
     Ok(candidates)
 }
@@ -167,6 +202,17 @@ fn candidates<T>(
 /// Whether an owner that may use only these CPUs may use a list.
 pub fn may_use<T>(list: &CpuList<T>, usable: &CpuSet) -> bool {
     list.name.cpus().is_subset(usable)
+}
+
+/// The lists that the owner had when its checkpoint was made, if they are all among these and as
+/// many as it asks for.
+fn had<T>(pool: &Pool<T>, among: &[usize], request: &Request) -> Option<Vec<usize>> {
+    let cpus = request.had.as_ref()?;
+    let lists = among.iter().copied().filter(|&i| may_use(&pool.lists[i], cpus));
+    let lists: Vec<usize> = lists.collect();
+    let wanted = if pool.exclusive { request.cores.get() } else { 1 };
+    let all = lists.iter().fold(CpuSet::new(), |all, &i| all.union(pool.lists[i].name.cpus()));
+    (lists.len() == wanted && all == *cpus).then_some(lists)
 }
 
 /// Whether what was picked lies on one NUMA node.

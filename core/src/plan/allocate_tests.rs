@@ -72,6 +72,7 @@ fn request(cores: usize, usable: &str) -> Request {
         usable: usable.parse().unwrap(),
         cgroup: None,
         affinity: true,
+        had: None,
         details: Default::default(),
     }
 }
@@ -107,6 +108,26 @@ fn one_core_gets_the_first_free_list_by_lowest_cpu() {
         ("2=unread 10=unread", "look closer"),
     ] {
         assert_eq!(glanced(true, lists, 1), expected, "{lists}");
+    }
+}
+
+#[test]
+fn a_restored_container_gets_the_lists_that_it_had_if_all_are_free() {
+    for (exclusive, lists, had, cores, expected) in [
+        (true, "2=free 10=free", "10", 1, "10"),
+        (true, "2=free 10=dead", "10", 1, "10"),
+        (true, "2=free 10=live", "10", 1, "2"),
+        (true, "2=free 10=free", "11", 1, "2"),
+        (true, "2=free 3=free 10=free 11=free", "3,10", 2, "3 10"),
+        (true, "2=free 3=free 10=free 11=live", "10-11", 2, "2 3"),
+        (true, "2=free 3=free", "2-3", 1, "2"),
+        (true, "2=free 3=bad", "3", 1, "2"),
+        (false, "2=free 10=live", "10", 1, "10"),
+    ] {
+        let request = Request { had: Some(had.parse().unwrap()), ..request(cores, "0-15") };
+        let pool = pool(exclusive, lists);
+        let chosen = choose(&pool, &request, &two_nodes()).unwrap();
+        assert_eq!(names(&pool, &chosen), expected, "{lists}, had {had}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reading the configuration directory.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use super::dir::{Content, Dir, Plain};
 use super::error::Error;
@@ -20,6 +22,8 @@ pub(super) const EXCLUSIVE: &str = "exclusive";
 const MEMS: &str = "mems";
 pub(super) const RECORD_SUFFIX: &str = ".json";
 pub(super) const ASIDE_SUFFIX: &str = ".bad";
+/// Whose target is the boot in which the directory was last written.
+pub(super) const BOOT: &str = ".boot";
 
 /// Room for 8,000 PIDs; a larger `tasks` file is none of kcm's.
 pub(super) const TASKS_FILE: Plain = Plain {
@@ -30,10 +34,10 @@ pub(super) const RECORD_FILE: Plain = Plain {
     limit: 1 << 18,
     remedy: "run kcm reconcile, which sets it aside and says what follows",
 };
-/// The time of change of a `tasks` that an allocation has written and nobody has changed since, in
-/// seconds since 1970: no real one. The original writes into the file, and so sets another. It is in
-/// the file's own inode, so that no power cut keeps the one without the other.
-pub(super) const ALLOCATED: u64 = 0x006b_636d;
+/// The time of change of a `tasks` that kcm has written, knowing whose it is, and nobody has changed
+/// since, in seconds since 1970: no real one. The original and whoever else writes into the file set
+/// another. It is in the file's own inode, so that no power cut keeps the one without the other.
+const ALLOCATED: u64 = 0x006b_636d;
 const EXCLUSIVE_FILE: Plain = Plain {
     limit: 1 << 12,
     remedy: "write 1 (each list has one owner) or 0 (shared) into it, as the pool was made",
@@ -76,6 +80,21 @@ pub struct Records {
     pub unread: Vec<Owner>,
     /// The inodes of those that were read, by which their other names are known.
     inodes: HashSet<u64>,
+}
+
+impl Records {
+    /// What is to be said of those that were not read.
+    pub fn too_many(&self, folder: &Path) -> Option<String> {
+        let text = || {
+            format!(
+                "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
+                 writes is so large: look at the largest, and remove what is not kcm's",
+                self.unread.len(),
+                folder.display()
+            )
+        };
+        (!self.unread.is_empty()).then(text)
+    }
 }
 
 /// What a pool says of the memory of its containers.
@@ -158,7 +177,10 @@ impl Contents {
         if looked.is_none() {
             self.is_no_cmk()?;
         }
-        let is_empty = looked.is_some_and(|looked| looked.is_file && looked.size == 0);
+        // Whoever else has emptied it may not know of a record that holds the list.
+        let is_empty = looked.is_some_and(|looked| {
+            looked.is_file && looked.size == 0 && looked.modified == ALLOCATED as i64
+        });
         Ok(if is_empty { Glance::Empty } else { Glance::Unread })
     }
 
@@ -260,6 +282,12 @@ impl Contents {
             Some(TasksFile::Pids(pids)) => Ok(Some(pids)),
             Some(TasksFile::Damaged { cause, .. }) => Err(Error::Damaged { cause }),
         }
+    }
+
+    /// Whether the directory was written in this boot.
+    pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
+        let boot = self.allocations.as_ref().and_then(|dir| dir.read_link(BOOT));
+        Ok(boot.as_deref() == Some(boot_id))
     }
 
     /// The owner's record; none where there is none.
@@ -384,4 +412,9 @@ fn parse_record(bytes: &[u8]) -> Result<Allocation, String> {
 
 pub(super) fn record_name(owner: &Owner) -> String {
     format!("{owner}{RECORD_SUFFIX}")
+}
+
+/// The time by which kcm dates a `tasks` that it writes.
+pub(super) fn dated() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED)
 }

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{
@@ -139,7 +140,23 @@ impl Dir {
     fn open_found(&self, name: &str, found: &Found, flags: OFlag) -> Result<File, Error> {
         let path = format!("/proc/self/fd/{}", found.fd.as_raw_fd());
         let fd = nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty());
-        fd.map(File::from).map_err(|errno| self.error("open", name, errno))
+        match fd {
+            Err(Errno::ENOENT) => self.open_seen(name, found, flags),
+            fd => fd.map(File::from).map_err(|errno| self.error("open", name, errno)),
+        }
+    }
+
+    /// Where no `/proc` is mounted, as in another root: by its name once more, which must be that of
+    /// the same file.
+    fn open_seen(&self, name: &str, found: &Found, flags: OFlag) -> Result<File, Error> {
+        let fd = self.open_at(name, flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty());
+        let file = File::from(fd.map_err(|errno| self.error("open", name, errno))?);
+        let identity = identity_of(&file).map_err(|e| self.io_error("read", name, e))?;
+        match identity == (found.stat.st_dev, found.stat.st_ino) {
+            true => Ok(file),
+            // As if it had been removed in between.
+            false => Err(self.error("open", name, Errno::ENOENT)),
+        }
     }
 
     /// Opens the lock file; with [`lock::Mode::Create`] it is made (0600) where there is none.
@@ -307,13 +324,18 @@ impl Dir {
         hold::is_write_locked(&file).map_err(|errno| self.error("read", name, errno))
     }
 
-    /// Writes a new file that outlives a power cut.
-    pub(crate) fn create_synced(&self, name: &str, content: &str) -> Result<(), Error> {
-        if self.create(name, content)?.is_none() {
-            return Err(self.error("create", name, Errno::EEXIST));
-        }
-        let fd = self.open_at(name, OFlag::O_RDONLY, Mode::empty());
-        fd.and_then(|fd| fsync(fd.as_fd())).map_err(|errno| self.error("sync", name, errno))
+    /// Writes a new file that outlives a power cut, dated where a time is given.
+    pub(crate) fn create_synced(
+        &self,
+        name: &str,
+        content: &str,
+        modified: Option<SystemTime>,
+    ) -> Result<(), Error> {
+        let exists = || self.error("create", name, Errno::EEXIST);
+        let file = self.create(name, content)?.ok_or_else(exists)?;
+        let dated = modified.map_or(Ok(()), |time| file.set_modified(time));
+        dated.map_err(|e| self.io_error("date", name, e))?;
+        fsync(&file).map_err(|errno| self.error("sync", name, errno))
     }
 
     pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Error> {

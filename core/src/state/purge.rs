@@ -21,12 +21,11 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, Contents, EXCLUSIVE, INDEX, POOLS, RECORD_SUFFIX, TASKS,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, EXCLUSIVE, INDEX, POOLS, RECORD_SUFFIX, TASKS,
 };
 use super::create::STAGING;
 use super::dir::Dir;
 use super::lock::{self, LOCK};
-use super::update::BOOT;
 use super::{ConfDir, Error};
 use crate::allocation::Owner;
 use crate::pool::{CpuListName, PoolName};

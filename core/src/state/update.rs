@@ -6,10 +6,9 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
 use super::contents::{
-    ALLOCATED, ALLOCATIONS, ASIDE_SUFFIX, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, dated,
     record_name,
 };
 use super::dir::{Dir, Plain};
@@ -23,8 +22,6 @@ use crate::task::format_tasks;
 /// there as long as `.tmp-0` is: the next writer finds leftovers without looking for them.
 const STAGED: &str = ".tmp-";
 
-/// Whose target is the boot in which the directory was last written.
-pub(super) const BOOT: &str = ".boot";
 const BOOT_STAGED: &str = ".tmp-boot";
 
 /// The configuration directory, locked: the only thing that writes it.
@@ -143,12 +140,6 @@ impl Update {
         }
     }
 
-    /// Whether the directory was written in this boot.
-    pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
-        let boot = self.allocations.get().and_then(|dir| dir.read_link(BOOT));
-        Ok(boot.as_deref() == Some(boot_id))
-    }
-
     /// Whether anything was ever allocated in it.
     pub fn was_used(&self) -> bool {
         self.allocations.get().is_some()
@@ -211,11 +202,11 @@ impl Update {
                     let text = format_tasks(pids);
                     fits(&target, TASKS, &text, TASKS_FILE)?;
                     let file = self.create_staged(number, &text)?;
-                    if hold {
-                        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED);
+                    // By an allocation, or of nobody; else some of them may be the original's.
+                    if hold || pids.is_empty() {
                         let path = target.child(TASKS);
                         let failed = |cause| Error::Io { action: "date", path, cause };
-                        file.set_modified(time).map_err(failed)?;
+                        file.set_modified(dated()).map_err(failed)?;
                     }
                     (target, TASKS.to_owned())
                 }

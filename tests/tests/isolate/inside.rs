@@ -11,7 +11,7 @@ use kcm_tests::isolate::{
 };
 use kcm_tests::kcm::{kcm, run};
 use kcm_tests::machine::{kill_and_wait, start_time, two_cpus, until};
-use kcm_tests::programs::program;
+use kcm_tests::programs::copy_to;
 use kcm_tests::runtime::{Scene, with_every_runtime};
 use kcm_tests::stand_in::StandIn;
 
@@ -78,7 +78,7 @@ fn prepare(scene: &Scene) {
     for folder in ["etc/kcm", "host/proc", "sys"] {
         std::fs::create_dir_all(rootfs.join(folder)).unwrap();
     }
-    std::fs::copy(program("kcm"), rootfs.join("bin/kcm")).unwrap();
+    copy_to("kcm", &rootfs.join("bin/kcm"));
 }
 
 /// Has zombies, daemons that outlive the command, and a status that is only the command's.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{Isolate, nothing_must_be_held};
-use kcm_tests::programs::program;
+use kcm_tests::programs::copy_to;
 
 /// Goes into a root with the machine's `/proc` and `/sys` in it, and the configuration directory.
 const ENTER: &str = r#"for folder in /proc /sys; do mount --rbind "$folder" "$0$folder" || exit; done
@@ -25,7 +25,7 @@ fn a_command_runs_where_there_is_no_shell() {
     for folder in ["proc", "sys", "conf"] {
         fs::create_dir(root.path().join(folder)).unwrap();
     }
-    fs::copy(program("kcm"), root.path().join("kcm")).unwrap();
+    copy_to("kcm", &root.path().join("kcm"));
     fs::copy("/bin/busybox", root.path().join("busybox")).expect("the tests need busybox-static");
     fs::copy("/bin/busybox", root.path().join("true")).unwrap();
     for (command, expected) in [

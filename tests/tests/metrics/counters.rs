@@ -5,10 +5,9 @@ use std::time::SystemTime;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::machine::{cgroup_file, until};
-use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::agent::{Agent, Metrics, command};
-use super::holders::{drift, give, holder, pool, write_tasks};
+use super::holders::{drift, holder, pool, write_tasks};
 
 const RECLAIMED: &str = "kcm_reclaimed_cpu_lists_total{pool=\"p\"}";
 const MISMATCHED: &str = "kcm_mismatched_cpu_masks{pool=\"p\"}";
@@ -68,9 +67,9 @@ fn a_mismatch_is_told_of_the_last_round_and_added_up_over_all() {
 fn a_repair_is_counted_by_how_it_went() {
     let conf = pool(&["0", "1"]);
     let wide = holder(&conf, "wide");
-    // No container: it is in the host's mount namespace.
-    let host = StandIn::new(&new_id("host"));
-    give(&conf, &host, 1);
+    // Its record names a cgroup that is no more.
+    let host = holder(&conf, "host");
+    conf.edit(host.id(), &[("cgroupInode", 1.into())]);
     let agent = Agent::start(&mut command(&conf, &["reconcile", "--repair"]));
     agent.next_round().must_say(&[(REPAIRED, 0.0), (NOT_REPAIRED, 0.0)]);
     // Not looked at once more, since it may have been put right by then.

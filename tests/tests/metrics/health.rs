@@ -50,10 +50,10 @@ fn a_malformed_file_is_unhealthy_and_named_on_one_line() {
     let conf = pool(&["0", "1", "0-1"]);
     let agent = Agent::reconcile(&conf);
     agent.health(200);
-    fs::write(conf.tasks_path("p", "1"), "x").unwrap();
+    fs::create_dir(conf.path().join("pools/p/3-1")).unwrap();
     let said = agent.health(503);
-    assert!(said.contains("pools/p/1/tasks") && !said.contains("more"), "{said}");
-    fs::write(conf.tasks_path("p", "0-1"), "y").unwrap();
+    assert!(said.contains("pools/p/3-1") && !said.contains("more"), "{said}");
+    fs::create_dir(conf.path().join("pools/p/y")).unwrap();
     fs::create_dir(conf.path().join("pools/p/a\nb")).unwrap();
     let said = until("all to be found", || {
         Some(agent.health(503)).filter(|said| said.contains("(and 2 more)"))

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
+use kcm_tests::hook::HookCall;
 use kcm_tests::isolate::{Isolate, must_be_refused};
 use kcm_tests::kcm::{Outcome, bare, run};
 use kcm_tests::machine::{is_cgroup_v2, kill_and_wait, start_time};
@@ -195,4 +196,38 @@ fn the_cgroup_file_system_may_be_mounted_elsewhere() {
         "mount --rbind /sys/fs/cgroup \"$HERE\"; mount -t tmpfs none /sys/fs/cgroup; \
          export KCM_CGROUP_FS=\"$HERE\"; exec \"$KCM\" reconcile",
     );
+}
+
+/// Something else is mounted over the boot id, so that everybody would seem to be of another boot.
+const MOUNT_OVER_BOOT_ID: &str = "echo 00000000-0000-4000-8000-000000000000 > \"$HERE/id\"; \
+                                  mount --bind \"$HERE/id\" /proc/sys/kernel/random/boot_id; ";
+
+#[test]
+fn a_boot_id_that_is_not_the_procfss_own_is_refused_by_all_that_judge() {
+    let parts = ["proc/sys/kernel/random/boot_id", "something is mounted over it", "KCM_PROC_FS"];
+    for flags in ["reconcile", "reconcile --repair"] {
+        must_refuse(&format!("{MOUNT_OVER_BOOT_ID} exec \"$KCM\" {flags}"), &parts);
+    }
+    let (directory, here) = (Directory::new(), tempfile::tempdir().unwrap());
+    let before = directory.conf.snapshot();
+    let isolate = format!("{MOUNT_OVER_BOOT_ID} exec \"$KCM\" isolate --pool=q true");
+    let outcome = in_own_mounts(&directory.conf, &program("kcm"), here.path(), &isolate);
+    assert_eq!(outcome.code, Some(125), "{outcome:?}");
+    assert!(parts.iter().all(|part| outcome.err.contains(part)), "{outcome:?}");
+
+    let next = StandIn::new(&kcm_tests::stand_in::new_id("next"));
+    let id = here.path().join("id");
+    let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id; exec \"$@\"";
+    let own_mounts = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script];
+    let own_mounts = own_mounts.into_iter().chain([id.to_str().unwrap()]);
+    let call = HookCall::create(directory.conf.path(), &next, "q").under(own_mounts);
+    call.run().must_refuse(&parts);
+    assert_eq!(directory.conf.snapshot(), before);
+}
+
+#[test]
+fn in_a_time_namespace_of_its_own_it_judges_right() {
+    for seconds in ["1000000", "-1"] {
+        must_judge(&format!("exec unshare --time --boottime {seconds} --fork \"$KCM\" reconcile"));
+    }
 }

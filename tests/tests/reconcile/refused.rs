@@ -109,6 +109,7 @@ fn a_forged_record_of_whoever_the_hook_never_bound_moves_nobody() {
     for victim in [container("service"), StandIn::new(&new_id("service"))] {
         for owner in [victim.id(), "forged"] {
             let conf = pool(&["1"]);
+            drift(&victim, "0-1");
             forge(&conf, owner, &victim, &[]);
             let before = cpuset(&victim.cgroup().path());
             let entry = repaired("p", "1", victim.pid(), &[0, 1], false);

@@ -173,3 +173,26 @@ fn a_dead_container_is_reclaimed_and_its_cgroup_is_left_alone() {
     assert_eq!(run.cgroup_writes(), [""; 0]);
     assert_eq!(dead.cgroup().cpus(), "0-1");
 }
+
+#[test]
+fn a_container_with_threaded_cgroups_below_its_own_is_repaired() {
+    if !is_cgroup_v2() {
+        // Only there has a cgroup threads of a process (cgroup v2, section Threads).
+        return;
+    }
+    let conf = pool(&["0"]);
+    let program = in_own_namespaces("threaded", &threads::program());
+    let others = threads::other_threads(program.pid());
+    give(&conf, &program, 1);
+    let below = format!("{}/threads", program.cgroup().path());
+    fs::create_dir(cgroup_file(&below, "")).unwrap();
+    fs::write(cgroup_file(&below, "cgroup.type"), "threaded").unwrap();
+    fs::write(cgroup_file(&below, "cgroup.threads"), others[0].to_string()).unwrap();
+    assert!(fs::read_to_string(cgroup_file(&below, "cgroup.procs")).is_err());
+    drift(&program, "0-1");
+    let entry = repaired("p", "0", program.pid(), &[0, 1], true);
+    must_print(&conf, REPAIR, &document(&[entry], &[]));
+    assert_eq!(program.cgroup().cpus(), "0");
+    assert_eq!(allowed_cpus(others[0]), "0");
+    must_print(&conf, REPAIR, NOTHING);
+}

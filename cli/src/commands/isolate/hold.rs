@@ -194,6 +194,7 @@ fn allocate(
         usable,
         cgroup: own.map(|own| own.id().clone()),
         affinity: !isolate.no_affinity,
+        had: None,
         details,
     };
     let mut notices = Vec::new();

@@ -93,7 +93,7 @@ pub(super) const START: &[u8] =
 
 /// The answer to it: job 77.
 pub(super) const JOB: &[u8] =
-    b"l\x02\x01\x01%\0\0\0\x07\0\0\07\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0or\
+    b"l\x02\x01\x01%\0\0\0\x07\0\0\x007\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0or\
     g.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x01o\0\0 \0\0\0/org/freedesktop\
     /systemd1/job/77\0";
 
@@ -123,7 +123,7 @@ pub(super) const OTHER_JOB_DONE: &[u8] =
 
 /// The answer to `Get` of `Delegate`: yes.
 pub(super) const DELEGATED: &[u8] =
-    b"l\x02\x01\x01\x08\0\0\0\x07\0\0\07\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0\
+    b"l\x02\x01\x01\x08\0\0\0\x07\0\0\x007\0\0\0\x05\x01u\0\x01\0\0\0\x07\x01s\0\x18\0\0\0\
     org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x01v\0\0\x01b\0\0\x01\0\0\0";
 
 /// Every message above.
