@@ -25,9 +25,13 @@ use kcm_tests::stand_in::{StandIn, new_id};
 /// A list a CPU, so that the kernel can tell the owners.
 const LISTS: [&str; 2] = ["0", "1"];
 
+/// One test at a time: the checker sees all that this program has started.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Two owners on purpose, which must be found.
 #[test]
 fn the_checker_finds_two_owners_of_a_cpu() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let [first, second] = [0; 2].map(|_| StandIn::new(&new_id("seeded")));
     assert_eq!(two_owners(&[]), None, "nobody is bound yet");
     bind(&first, "0");
@@ -351,6 +355,7 @@ fn show((path, content): (&std::path::PathBuf, &Vec<u8>)) -> String {
 
 #[test]
 fn whatever_happens_at_once_no_cpu_has_two_owners() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let seconds = std::env::var("KCM_CHAOS_SECONDS").map_or(20, |text| text.parse().unwrap());
     Chaos::new(seconds).run();
 }
@@ -360,6 +365,7 @@ fn whatever_happens_at_once_no_cpu_has_two_owners() {
 #[test]
 #[ignore = "takes an hour: run by make soak"]
 fn an_hour_of_it_lets_nothing_grow() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let seconds = std::env::var("KCM_SOAK_SECONDS").map_or(3600, |text| text.parse().unwrap());
     let chaos = Chaos::new(seconds);
     let mut daemon = kcm();
