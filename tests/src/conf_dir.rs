@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -66,6 +67,12 @@ impl ConfDir {
     /// The path of a list's `tasks`.
     pub fn tasks_path(&self, pool: &str, list: &str) -> PathBuf {
         self.path.join("pools").join(pool).join(list).join("tasks")
+    }
+
+    /// Has a list's `tasks` be as kcm itself leaves one: docs/config.md tells the date.
+    pub fn date(&self, pool: &str, list: &str) {
+        let file = fs::File::options().write(true).open(self.tasks_path(pool, list)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(0x006b_636d)).unwrap();
     }
 
     /// The path of an owner's record.

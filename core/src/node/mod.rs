@@ -178,7 +178,7 @@ impl Node {
         judge.remove_cgroups(&reclaimed, &forgotten);
         let chosen =
             choose(&pool, request, nodes).inspect_err(|_| notices.extend(holders(&pool)))?;
-        notices.extend(reclaimed.iter().map(reclaimed_notice));
+        notices.extend(reclaimed_notices(&reclaimed));
         notices.extend(forgotten.iter().map(forgotten_notice));
         let lists = chosen.into_iter().map(|i| &pool.lists[i]);
         let lists = lists.map(|list| (list.name.clone(), list.tasks.living()));
@@ -199,7 +199,7 @@ impl Node {
             let Ok(Listing { pool, .. }) = state.pool(&name) else { continue };
             let Reclaim { changes, reclaimed, .. } = reclaim(judge.pool(pool)?);
             state.apply(&changes)?;
-            notices.extend(reclaimed.iter().map(reclaimed_notice));
+            notices.extend(reclaimed_notices(&reclaimed));
         }
         Ok(state.enter_boot(boot_id)?)
     }
@@ -424,11 +424,28 @@ fn forgotten_notice(Forgotten { owner, pid, life }: &Forgotten) -> Notice {
     ))
 }
 
-fn reclaimed_notice(Reclaimed { pool, list, pid, owner }: &Reclaimed) -> Notice {
-    let owner = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
-    Notice::warning(format!(
-        "reclaimed CPU list {list} of pool {pool}: process {pid}{owner} is dead"
-    ))
+/// A line for each owner, and one a list for all PIDs of which no record says whose they were: there
+/// may be thousands.
+fn reclaimed_notices(reclaimed: &[Reclaimed]) -> Vec<Notice> {
+    let mut said = Vec::new();
+    for of_list in
+        reclaimed.chunk_by(|a, b| a.list == b.list && a.owner.is_none() == b.owner.is_none())
+    {
+        let Reclaimed { pool, list, pid, owner } = &of_list[0];
+        let more = of_list.len() - 1;
+        let line = |what: String| {
+            Notice::warning(format!("reclaimed CPU list {list} of pool {pool}: {what}"))
+        };
+        if owner.is_none() && more > 0 {
+            said.push(line(format!("process {pid} and {more} more are dead")));
+            continue;
+        }
+        for Reclaimed { pid, owner, .. } in of_list {
+            let owner = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+            said.push(line(format!("process {pid}{owner} is dead")));
+        }
+    }
+    said
 }
 
 /// Who holds a pool's lists: for the log alone, since it names other tenants' containers.

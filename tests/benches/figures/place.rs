@@ -40,6 +40,7 @@ impl Place {
         let lists = list_names(lists);
         let names: Vec<&str> = lists.iter().map(String::as_str).collect();
         let conf_dir = ConfDir::new(&[("p", true, &names)]);
+        names.iter().for_each(|list| conf_dir.date("p", list));
         fs::create_dir(conf_dir.path().join("kept")).unwrap();
         let mount =
             (storage == Storage::Memory).then(|| Mount::tmpfs(conf_dir.path(), "size=256m"));
@@ -78,12 +79,17 @@ impl Place {
             (self.conf_dir.tasks_path("p", list), self.conf_dir.record_path(owner));
         fs::rename(&tasks_path, kept("tasks")).unwrap();
         fs::write(&tasks_path, tasks).unwrap();
+        self.conf_dir.date("p", list);
         fs::hard_link(&tasks_path, kept("new")).unwrap();
-        if record_path.exists() {
-            fs::rename(&record_path, kept("json")).unwrap();
+        let index_path = self.conf_dir.index_path("p", list);
+        for (path, name) in [(&record_path, "json"), (&index_path, "index")] {
+            if path.exists() {
+                fs::rename(path, kept(name)).unwrap();
+            }
         }
         if let Some(record) = record {
             fs::write(&record_path, record).unwrap();
+            fs::hard_link(&record_path, &index_path).unwrap();
         }
     }
 }
