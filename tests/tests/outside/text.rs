@@ -80,7 +80,7 @@ fn the_hook_says_what_is_wrong_with_hostile_text_in_one_short_line_that_can_be_r
         ),
         (
             with(&[("annotations", named(&hostile(), &own, "-"))]),
-            ["annotation kcm.intel.com/pool.", "is no pool name"],
+            ["annotation \"kcm.intel.com/pool.", "is no pool name"],
         ),
         (
             with(&[("annotations", json!({POOL: "p"})), ("id", json!(hostile()))]),
