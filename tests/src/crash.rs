@@ -95,7 +95,10 @@ pub fn survives_an_error_at_every_point<M: Moment>(name: &str, moment: fn() -> M
             let file = said.contains(moment.conf_dir().path().to_str().unwrap());
             let is_named = file || moment.is_named(said) || is_output(point);
             assert!(is_named, "{point:?}: what failed is not named: {said}");
-            if number < first_in_place {
+            // Where it met the fault that it meets anyway, it has survived this one.
+            let fault = moment.fault().and_then(|fault| fault.split(':').next());
+            let went_on = fault.is_some_and(|name| name != point.name && trace.count(name) > 0);
+            if number < first_in_place && !went_on {
                 let after = contents(&moment);
                 assert_eq!(without_staged(&after), without_staged(&before), "{point:?}");
                 assert!(leftovers || !after.0.keys().any(|path| is_staged(path)), "{after:?}");

@@ -31,8 +31,9 @@ const OWN: [&str; 9] = [
 
 /// What of the machine's `/etc` the node has: what programs need to be started, and know users and
 /// names by. Nothing of any engine.
-const OF_ETC: [&str; 13] = [
+const OF_ETC: [&str; 14] = [
     "alternatives",
+    "groff",
     "group",
     "hostname",
     "hosts",
