@@ -63,8 +63,9 @@ fn a_record_that_names_another_live_containers_cgroup_moves_neither() {
 #[test]
 fn a_cgroup_that_the_containers_process_has_left_is_not_written_to() {
     let conf = pool(&["0"]);
-    let moved = holder(&conf, "left");
+    // Made first, so that it goes last, when its process has ended.
     let elsewhere = Cgroup::new(&new_id("elsewhere"));
+    let moved = holder(&conf, "left");
     elsewhere.enter(moved.pid());
     taskset(moved.pid(), "0-1");
     let before = [moved.cgroup().path(), elsewhere.path()].map(|path| cpuset(&path));
