@@ -151,7 +151,11 @@ fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result
     };
     pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
     // Only now, since it says that the container was bound.
-    Ok(mark::set(&target.cgroup, &Mark::on(&granted.allocation))?)
+    mark::set(&target.cgroup, &Mark::on(&granted.allocation))?;
+    let mut notices = Vec::new();
+    let confirmed = node.confirm(granted, &mut notices);
+    logging::log_all(&notices);
+    Ok(confirmed?)
 }
 
 /// The NUMA nodes that the CPUs are on and that have memory; none where the kernel has no nodes.

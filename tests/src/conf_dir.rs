@@ -92,11 +92,22 @@ impl ConfDir {
         for (key, value) in changes {
             record[*key] = value.clone();
         }
-        // Under both of its names.
-        fs::write(self.record_path(owner), record.to_string()).unwrap();
+        self.write_record(owner, &record);
     }
 
-    /// The record of an owner under its second name, in the folder of a list that it holds.
+    /// Has an owner's record, and the copies of it that are indexes, say this.
+    pub fn write_record(&self, owner: &str, record: &serde_json::Value) {
+        fs::write(self.record_path(owner), record.to_string()).unwrap();
+        let indexes = self.snapshot().into_iter().filter(|(path, _)| path.ends_with("holder.json"));
+        for (path, text) in indexes {
+            let found = serde_json::from_slice::<serde_json::Value>(&text);
+            if found.is_ok_and(|found| found["owner"] == owner) {
+                fs::write(path, record.to_string()).unwrap();
+            }
+        }
+    }
+
+    /// The index of a list: a copy of its holder's record.
     pub fn index_path(&self, pool: &str, list: &str) -> PathBuf {
         self.path.join("pools").join(pool).join(list).join("holder.json")
     }

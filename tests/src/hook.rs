@@ -6,6 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::isolate::descendants;
+use crate::machine::until;
 use crate::programs::program;
 use crate::stand_in::StandIn;
 
@@ -93,11 +98,43 @@ impl HookCall {
         Started { child: child.unwrap(), input: self.input.clone() }
     }
 
+    /// Starts it, and stops it when it has been given a list and begins to bind the container to it.
+    pub fn start_and_stop(&self) -> Stopped {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let stop = "inject=sched_setaffinity:signal=SIGSTOP:when=1";
+        let strace = ["strace", "-f", "-qq", "-e", "trace=sched_setaffinity", "-e", stop, "-o"];
+        let strace = strace.map(OsString::from).into_iter().chain([log.clone().into()]);
+        let mut strace = self.clone().under(strace).start();
+        strace.give_input();
+        until("the hook to be stopped at its work", || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            said.contains("stopped by SIGSTOP").then_some(())
+        });
+        let [hook] = descendants(strace.pid())[..] else { panic!("strace runs one hook") };
+        Stopped { strace, hook }
+    }
+
     /// Runs it to its end.
     pub fn run(&self) -> Ran {
         let mut started = self.start();
         started.give_input();
         started.finish()
+    }
+}
+
+/// A call that was stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    strace: Started,
+    hook: i32,
+}
+
+impl Stopped {
+    /// Lets it go on to its end.
+    pub fn finish(self) -> Ran {
+        kill(Pid::from_raw(self.hook), Signal::SIGCONT).unwrap();
+        self.strace.finish()
     }
 }
 

@@ -168,6 +168,12 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Does so, and leaves it a zombie.
+    pub fn kill_without_waiting(&mut self) {
+        self.child.kill().unwrap();
+        until("a zombie", || (!is_running(self.pid())).then_some(()));
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Outcome {
         let status = until("kcm isolate to end", || self.child.try_wait().unwrap());
@@ -361,10 +367,14 @@ pub fn nothing_must_be_held(conf_dir: &ConfDir) {
     assert_eq!(conf_dir.allocations(), [""; 0]);
 }
 
-/// Fails the test unless the next isolate gets a list by itself, and gives it back.
+/// Fails the test unless the next isolate gets a list by itself, and gives it back. What was killed,
+/// or dies with what was, may take a moment to be gone.
 #[track_caller]
 pub fn must_be_free(conf_dir: &ConfDir) {
-    let outcome = Isolate::new(conf_dir, "p", &["--", "echo", "mine"]).run();
+    let outcome = until("a list to be free", || {
+        let outcome = Isolate::new(conf_dir, "p", &["--", "echo", "mine"]).run();
+        (!outcome.err.contains("ERROR No free cpu lists")).then_some(outcome)
+    });
     assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), "mine\n"), "{outcome:?}");
     nothing_must_be_held(conf_dir);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kcm_core::CpuSet;
@@ -102,6 +103,25 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "waited for a minute: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Starts something as a process with this very PID, which must be free. Others start processes, too,
+/// so it may take some tries, one caller at a time. Whoever starts processes meanwhile may come to
+/// have PIDs that were made free of late, so tests of that are in a program of their own.
+pub fn start_as<T>(pid: i32, mut start: impl FnMut() -> T, pid_of: impl Fn(&T) -> i32) -> T {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let last = "/proc/sys/kernel/ns_last_pid";
+    let before = fs::read_to_string(last).unwrap();
+    for _ in 0..500 {
+        fs::write(last, (pid - 1).to_string()).unwrap();
+        let started = start();
+        fs::write(last, before.trim()).unwrap();
+        if pid_of(&started) == pid {
+            return started;
+        }
+    }
+    panic!("no process came to have PID {pid}");
 }
 
 /// A CPU list of sysfs, as `cpu/online`; empty where the file is.

@@ -28,7 +28,7 @@ fn forge(conf_dir: &ConfDir, owner: &str, changes: &[(&str, serde_json::Value)])
     for (key, value) in changes {
         record[*key] = value.clone();
     }
-    fs::write(conf_dir.record_path(owner), record.to_string()).unwrap();
+    conf_dir.write_record(owner, &record);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_record_of_another_owner_for_a_live_containers_list_takes_nothing_from_it() 
     record["owner"] = "forged".into();
     record["startTime"] = 1.into();
     record["cgroup"] = "/kcm-test-gone".into();
-    fs::write(conf_dir.record_path("forged"), record.to_string()).unwrap();
+    conf_dir.write_record("forged", &record);
     let next = StandIn::new("forged-next");
     HookCall::create(conf_dir.path(), &next, "p").run().must_refuse(&["1 of 1 are held"]);
     HookCall::poststop(conf_dir.path(), "forged").run().must_succeed();

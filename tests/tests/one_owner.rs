@@ -19,11 +19,13 @@ use nix::unistd::mkfifo;
 /// What is done to a file, with its name.
 type Harm = (&'static str, fn(&Path));
 
-const HARMS: [Harm; 10] = [
+const HARMS: [Harm; 12] = [
     ("removed", |_| {}),
     ("emptied", |path| fs::write(path, "").unwrap()),
     ("blank", |path| fs::write(path, [0; 40]).unwrap()),
     ("garbled", |path| fs::write(path, "x,{").unwrap()),
+    ("emptied in place", |path| fs::write(path, "").unwrap()),
+    ("garbled in place", |path| fs::write(path, "x,{").unwrap()),
     ("another PID", |path| fs::write(path, "4194305").unwrap()),
     ("too large", |path| fs::File::create(path).unwrap().set_len(2 << 20).unwrap()),
     ("a folder", |path| fs::create_dir(path).unwrap()),
@@ -33,9 +35,14 @@ const HARMS: [Harm; 10] = [
     ("a device", |path| mknod(path, SFlag::S_IFCHR, Mode::S_IRUSR, libc::makedev(1, 3)).unwrap()),
 ];
 
-/// Puts something else into a file's place, or nothing.
+/// After which a `tasks` is not there, or says something.
+const UNDAMAGED: [&str; 5] = ["removed", "emptied", "emptied in place", "blank", "another PID"];
+
+/// Puts something else into a file, or into its place, or nothing.
 fn harm(path: &Path, (what, make): Harm) {
-    fs::remove_file(path).unwrap();
+    if !what.ends_with("in place") {
+        fs::remove_file(path).unwrap();
+    }
     if what == "another PID" && !path.ends_with("tasks") {
         fs::write(path, "{}").unwrap();
     } else {
@@ -106,7 +113,7 @@ fn what_happened_to_a_tasks_is_mended_by_reconcile_and_is_no_concern_when_the_ho
             first.kill();
             HookCall::poststop(conf.path(), first.id()).run().must_succeed();
             // What is blank is written anew by the next allocation; what is damaged waits.
-            if !reconciled && !["removed", "emptied", "blank", "another PID"].contains(&harmed.0) {
+            if !reconciled && !UNDAMAGED.contains(&harmed.0) {
                 let (_, is_given) = create(&conf, "refused");
                 assert!(!is_given, "{}", harmed.0);
                 reconcile(&conf, &[]);
@@ -250,6 +257,46 @@ fn a_directory_of_cmk_gives_nothing() {
             let ran = HookCall::create(conf.path(), &container, pool).run();
             ran.must_refuse(&["pools/p/", "is a directory of CMK", "give another --conf-dir"]);
             assert_eq!(tree(conf.path()), before, "{pool} {sockets:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_done_one_after_the_other_while_a_hook_is_at_work_there_are_no_two_owners() {
+    for harmed in
+        HARMS.into_iter().filter(|(what, _)| ["removed", "garbled in place"].contains(what))
+    {
+        for reconciled in [false, true] {
+            let conf = ConfDir::new(&[("p", true, &["0"])]);
+            let first = StandIn::new(&new_id("first"));
+            let hook = HookCall::create(conf.path(), &first, "p").start_and_stop();
+            for turn in 0..3 {
+                let (record, index) = (conf.record_path(first.id()), conf.index_path("p", "0"));
+                for path in [record, index, conf.tasks_path("p", "0")] {
+                    if path.exists() {
+                        harm(&path, harmed);
+                    }
+                    if reconciled {
+                        reconcile(&conf, &[]);
+                    }
+                }
+                println!("{turn}: {:?}", tree(conf.path()));
+            }
+            let (second, is_given) = create(&conf, "second");
+            let ran = hook.finish();
+            assert!(!(is_given && ran.succeeded()), "{} {reconciled}: two owners", harmed.0);
+            match (is_given, ran.succeeded()) {
+                (true, _) => {
+                    ran.must_refuse(&["CPU list 0 of pool p was given to", first.id()]);
+                    assert_eq!(conf.tasks("p", "0"), second.pid().to_string());
+                    assert!(conf.record(first.id()).is_none());
+                }
+                (false, true) => {
+                    reconcile(&conf, &[]).succeeded();
+                    assert_eq!(conf.tasks("p", "0"), first.pid().to_string());
+                }
+                (false, false) => panic!("{} {reconciled}: {}", harmed.0, ran.stderr),
+            }
         }
     }
 }

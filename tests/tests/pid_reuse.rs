@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
+use kcm_tests::kcm::reconcile;
+use kcm_tests::machine::start_as;
 use kcm_tests::stand_in::StandIn;
 
 /// One test at a time: a PID that one has reused on purpose is not to be that which another has
@@ -60,17 +62,8 @@ impl Process {
         Self(Some(Command::new("sleep").arg("600").spawn().unwrap()))
     }
 
-    /// A process with this very PID, which must be free. Other tests start processes, too, so it
-    /// may take some tries.
     fn with_pid(pid: i32) -> Self {
-        for _ in 0..500 {
-            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-            let process = Self::sleeping();
-            if process.pid() == pid {
-                return process;
-            }
-        }
-        panic!("no process came to have PID {pid}");
+        start_as(pid, Self::sleeping, Self::pid)
     }
 
     fn pid(&self) -> i32 {
@@ -121,6 +114,21 @@ fn a_list_whose_holders_pid_somebody_else_has_by_now_is_reclaimed() {
 }
 
 #[test]
+fn reconcile_takes_a_list_from_a_holder_whose_pid_somebody_else_has_by_now() {
+    let _alone = alone();
+    let mut holder = StandIn::new("reconciled");
+    let conf_dir = held_by(&holder);
+    holder.kill();
+    std::thread::sleep(Duration::from_millis(30));
+    let _somebody_else = Process::with_pid(holder.pid());
+    let report = reconcile(&conf_dir, &[]).succeeded().out;
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let reclaimed = report["reclaimedCpuLists"].as_array().unwrap();
+    assert_eq!((reclaimed.len(), &reclaimed[0]["pid"]), (1, &holder.pid().into()), "{report}");
+    assert_eq!((conf_dir.tasks("p", "0"), conf_dir.allocations()), (String::new(), vec![]));
+}
+
+#[test]
 fn a_container_that_has_a_dead_holders_pid_gets_its_own_list() {
     let _alone = alone();
     let mut holder = StandIn::new("heir-holder");
@@ -145,7 +153,7 @@ fn a_list_held_in_another_boot_is_reclaimed_though_the_pid_lives() {
     let conf_dir = held_by(&holder);
     let mut record = conf_dir.record("boot").unwrap();
     record["bootId"] = "00000000-0000-4000-8000-000000000000".into();
-    fs::write(conf_dir.record_path("boot"), record.to_string()).unwrap();
+    conf_dir.write_record("boot", &record);
     must_be_reclaimed(&conf_dir, "another boot");
 }
 

@@ -70,7 +70,7 @@ impl<'a> Judge<'a> {
             return Ok(true);
         }
         let Some(cgroup) = &record.cgroup else {
-            return Ok(self.state.is_held(&record.owner)? || self.may_be_marked(record));
+            return Ok(self.state.is_held(record)? || self.may_be_marked(record));
         };
         if self.own.is_some_and(|own| is_the_same(own, cgroup)) {
             return Ok(false);
@@ -113,7 +113,7 @@ impl<'a> Judge<'a> {
     /// marks a cgroup when it has bound it, and has the record locked until it ends.
     fn is_bound(&self, record: &Allocation) -> Result<bool, Error> {
         // In this order: a hook that has ended has bound its container, or never will.
-        if self.state.is_held(&record.owner)? {
+        if self.state.is_held(record)? {
             return Ok(true);
         }
         let (Some(cgroup), Some(hierarchy)) = (&record.cgroup, &self.node.hierarchy) else {

@@ -18,7 +18,7 @@ use crate::host::environ;
 use crate::host::procfs::{Blind, Procfs};
 use crate::host::{self, sysfs};
 use crate::notice::Notice;
-use crate::plan::allocate::{Nodes, Refusal, Taken, at_a_glance, choose, may_use, take};
+use crate::plan::allocate::{Nodes, Refusal, Taken, at_a_glance, choose, may_use, put, take};
 pub use crate::plan::reconcile::Reclaimed;
 use crate::plan::reconcile::{Forgotten, Reclaim, reclaim};
 use crate::plan::release::release;
@@ -68,6 +68,19 @@ pub enum Error {
     /// The pool has nothing for this owner.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// What an owner was given is another's by now.
+    #[error(
+        "{list} was given to {owner}, and to process {other} before that was bound to it: somebody \
+         damages files in the configuration directory; start it again"
+    )]
+    TakenAway {
+        /// Which list.
+        list: Slot,
+        /// Who was given it first.
+        owner: Owner,
+        /// Who has it now.
+        other: Pid,
+    },
     /// Another live container has this id.
     #[error(
         "another live container with id {owner} (process {pid}) holds CPUs here; ids must differ, \
@@ -215,6 +228,36 @@ impl Node {
         let (records, aside) = readable_records(state)?;
         notices.extend(aside.into_iter().map(Notice::warning));
         Ok(Judge::new(self, state)?.asked_by(own).after(marks.clone()).knowing(records))
+    }
+
+    /// Makes sure, when an owner was bound and marked, that what it was given is its own still: whoever
+    /// damages one file after the other while it is bound may have had it taken for one that never was.
+    pub fn confirm(&self, granted: &Granted, notices: &mut Vec<Notice>) -> Result<(), Error> {
+        let is_in_place = granted.hold.as_ref().map_or(Ok(true), Hold::is_in_place)?;
+        if is_in_place {
+            return Ok(());
+        }
+        let Allocation { owner, pool, lists, process, .. } = &granted.allocation;
+        self.conf.update(|state| {
+            let judge = self.pool_judge(state, None, &Marks::default(), notices)?;
+            let pool = judge.pool(state.pool(pool)?.pool)?;
+            let mut ours = Vec::new();
+            for list in lists {
+                let there = pool.lists.iter().find(|there| there.name == *list);
+                let living = there.map(|there| there.tasks.living()).unwrap_or_default();
+                let other = living.iter().find(|&&pid| pid != process.pid);
+                if let (true, Some(&other)) = (pool.exclusive, other) {
+                    let (list, owner) = (Slot::new(&pool.name, list), owner.clone());
+                    return Err(Error::TakenAway { list, owner, other });
+                }
+                ours.push((list.clone(), living));
+            }
+            state.apply(&put(&granted.allocation, pool.exclusive, &ours))?;
+            notices.push(Notice::warning(format!(
+                "wrote anew what {owner} was given: its record was damaged while it was bound"
+            )));
+            Ok(())
+        })
     }
 
     /// Gives back what a dead holder of this name has; a live one keeps it.

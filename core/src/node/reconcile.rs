@@ -118,7 +118,14 @@ impl Node {
             found.failures.push(two_holders(&slot, &tasks));
         }
         if pool.exclusive {
-            state.apply(&index_changes(state, &pool)?)?;
+            for change in index_changes(state, &pool)? {
+                state.apply(std::slice::from_ref(&change))?;
+                if let Change::Restore(slot, owner) = change {
+                    notices.push(Notice::warning(format!(
+                        "wrote the record of {owner} anew, which was lost, as {slot} has a copy of it"
+                    )));
+                }
+            }
         }
         Ok(pool)
     }
@@ -251,6 +258,7 @@ fn index_changes(state: &Update, pool: &Pool<Judged>) -> Result<Vec<Change>, Err
         match (owner, state.index(&slot, &known)?) {
             (None, Index::None) => {}
             (None, _) => changes.push(Change::ClearIndex(slot)),
+            (Some(owner), Index::Known(of)) if of == owner => {}
             (Some(owner), Index::Other(record)) if record.owner == owner => {
                 if state.record(&owner)?.is_none() {
                     changes.push(Change::Restore(slot, owner));
@@ -258,7 +266,6 @@ fn index_changes(state: &Update, pool: &Pool<Judged>) -> Result<Vec<Change>, Err
                     changes.push(Change::Index(slot, owner));
                 }
             }
-            (Some(owner), _) if state.is_index_of(&slot, &owner)? => {}
             (Some(owner), _) => changes.push(Change::Index(slot, owner)),
         }
     }

@@ -159,7 +159,7 @@ impl Node {
             Some(record) if !record.affinity => Ok(false),
             // The hook has the record locked as long as it is at work, `isolate` as long as it lives.
             Some(record) if record.cgroup.is_some() => {
-                Ok(!self.conf.unlocked()?.is_held(&record.owner)?)
+                Ok(!self.conf.unlocked()?.is_held(record)?)
             }
             Some(_) => Ok(true),
             None => {

@@ -271,7 +271,6 @@ pub fn take(
     request: &Request,
     created_at: String,
 ) -> (Allocation, Vec<Change>) {
-    let pid = request.process.pid;
     let allocation = Allocation {
         owner: request.owner.clone(),
         pool: pool.clone(),
@@ -282,17 +281,24 @@ pub fn take(
         affinity: request.affinity,
         details: request.details.clone(),
     };
+    let changes = put(&allocation, exclusive, lists);
+    (allocation, changes)
+}
+
+/// The changes that make an allocation so.
+pub fn put(allocation: &Allocation, exclusive: bool, lists: &[Taken]) -> Vec<Change> {
+    let Allocation { owner, pool, process, .. } = allocation;
     let mut changes = vec![Change::PutRecord(Box::new(allocation.clone()))];
     if exclusive {
         let slots = lists.iter().map(|(name, _)| Slot::new(pool, name));
-        changes.extend(slots.map(|slot| Change::Index(slot, request.owner.clone())));
+        changes.extend(slots.map(|slot| Change::Index(slot, owner.clone())));
     }
     changes.extend(lists.iter().map(|(name, others)| {
         // Our PID in the file already is a dead process's: ours has it now.
-        let others = others.iter().copied().filter(|&other| other != pid);
-        Change::SetTasks(Slot::new(pool, name), others.chain([pid]).collect())
+        let others = others.iter().copied().filter(|&other| other != process.pid);
+        Change::SetTasks(Slot::new(pool, name), others.chain([process.pid]).collect())
     }));
-    (allocation, changes)
+    changes
 }
 
 #[cfg(test)]

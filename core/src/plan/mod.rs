@@ -19,15 +19,15 @@ use crate::task::Pid;
 pub enum Change {
     /// Writes the owner's record.
     PutRecord(Box<Allocation>),
-    /// Has a list's index be the owner's record, which is there.
+    /// Has a list's index be a copy of the owner's record, which is there.
     Index(Slot, Owner),
     /// Replaces the content of a list's `tasks`.
     SetTasks(Slot, Vec<Pid>),
     /// Keeps a damaged `tasks` beside its place.
     SetAside(Slot),
-    /// Gives the owner's record, of which only a list's index is left, its name again.
+    /// Makes a list's index, which alone is left of the owner's record, its record and index again.
     Restore(Slot, Owner),
-    /// Removes a list's index if it is the owner's record.
+    /// Removes a list's index if it is of the owner.
     RemoveIndex(Slot, Owner),
     /// Removes a list's index, whatever it is.
     ClearIndex(Slot),

@@ -1,11 +1,10 @@
 //! Reading the configuration directory.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use super::dir::{Content, Dir, Plain};
+use super::dir::{Dir, Plain};
 use super::error::Error;
 use crate::allocation::{Allocation, Owner};
 use crate::plan::Slot;
@@ -15,8 +14,8 @@ use crate::task::{Glance, Pid, TasksFile, parse_tasks};
 pub(super) const POOLS: &str = "pools";
 pub(super) const ALLOCATIONS: &str = "allocations";
 pub(super) const TASKS: &str = "tasks";
-/// In an exclusive list's folder: a hard link of the record of whoever was given the list last.
-/// The original kcm looks at `tasks` alone.
+/// In an exclusive list's folder: a copy of the record of whoever was given the list last, so that
+/// no harm to one file takes both. The original kcm looks at `tasks` alone.
 pub(super) const INDEX: &str = "holder.json";
 pub(super) const EXCLUSIVE: &str = "exclusive";
 const MEMS: &str = "mems";
@@ -72,17 +71,20 @@ pub struct Listing {
 /// All allocation records.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Those that can be read, by owner.
+    /// Those that can be read, sorted by owner.
     pub readable: Vec<Allocation>,
     /// The others: whose each would be, and why it cannot be read.
     pub unreadable: Vec<(Owner, Error)>,
     /// Whose were not read, since there are too many bytes of them; the smallest come first.
     pub unread: Vec<Owner>,
-    /// The inodes of those that were read, by which their other names are known.
-    inodes: HashSet<u64>,
 }
 
 impl Records {
+    fn of(&self, owner: &Owner) -> Option<&Allocation> {
+        let place = self.readable.binary_search_by(|record| record.owner.cmp(owner));
+        place.ok().and_then(|place| self.readable.get(place))
+    }
+
     /// What is to be said of those that were not read.
     pub fn too_many(&self, folder: &Path) -> Option<String> {
         let text = || {
@@ -215,7 +217,7 @@ impl Contents {
 
     fn read_tasks(&self, slot: &Slot) -> Result<Option<TasksFile>, Error> {
         let Some(dir) = self.list_dir(slot)? else { return Ok(None) };
-        let Some(Content { bytes, .. }) = dir.read(TASKS, TASKS_FILE)? else {
+        let Some(bytes) = dir.read(TASKS, TASKS_FILE)? else {
             return Ok(Some(TasksFile::Blank));
         };
         if !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0) {
@@ -254,23 +256,15 @@ impl Contents {
         Ok(dir.look(TASKS)?.is_some_and(|looked| looked.modified == ALLOCATED as i64))
     }
 
-    /// The record that a list's index is; none where there is none, or it cannot be read. Not read
-    /// where it is among those that were.
+    /// What a list's index is.
     pub fn index(&self, slot: &Slot, known: &Records) -> Result<Index, Error> {
         let Some(dir) = self.list_dir(slot)? else { return Ok(Index::None) };
-        match dir.look(INDEX)? {
-            None => Ok(Index::None),
-            Some(looked) if known.inodes.contains(&looked.inode) => Ok(Index::Known),
-            Some(_) => match dir.read(INDEX, RECORD_FILE) {
-                Ok(Some(content)) => Ok(match parse_record(&content.bytes) {
-                    Ok(record) => Index::Other(Box::new(record)),
-                    Err(_) => Index::Unreadable,
-                }),
-                Ok(None) => Ok(Index::None),
-                Err(error) if error.is_content() => Ok(Index::Unreadable),
-                Err(error) => Err(error),
-            },
-        }
+        Ok(match read_index(&dir)? {
+            Index::Other(record) if known.of(&record.owner) == Some(&*record) => {
+                Index::Known(record.owner)
+            }
+            index => index,
+        })
     }
 
     /// The PIDs in a list's `tasks`, for whoever shows them; none where the list is gone. An error
@@ -293,18 +287,29 @@ impl Contents {
     /// The owner's record; none where there is none.
     pub fn record(&self, owner: &Owner) -> Result<Option<Allocation>, Error> {
         match &self.allocations {
-            Some(dir) => Ok(read_record(dir, owner)?.map(|(record, _)| record)),
+            Some(dir) => read_record(dir, owner),
             None => Ok(None),
         }
     }
 
-    /// Whether any process lives that has the owner's record locked: the hook while it is at work,
-    /// or `isolate`'s own and all that it started.
-    pub fn is_held(&self, owner: &Owner) -> Result<bool, Error> {
-        match &self.allocations {
-            Some(dir) => dir.is_write_locked(&record_name(owner), RECORD_FILE),
-            None => Ok(false),
+    /// Whether any process lives that has the owner's record locked, or the copy of it that is the
+    /// index of its lists: the hook while it is at work, or `isolate`'s own and all that it started.
+    pub fn is_held(&self, record: &Allocation) -> Result<bool, Error> {
+        if let Some(dir) = &self.allocations
+            && dir.is_write_locked(&record_name(&record.owner), RECORD_FILE)?
+        {
+            return Ok(true);
         }
+        for list in &record.lists {
+            let Some(list) = self.list_dir(&Slot::new(&record.pool, list))? else { continue };
+            match list.is_write_locked(INDEX, RECORD_FILE) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) if error.is_content() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// All records, the smallest first, as far as 4 MiB go: whoever may write the directory must
@@ -330,10 +335,7 @@ impl Contents {
             };
             left = rest;
             match read_record(dir, &owner) {
-                Ok(Some((record, inode))) => {
-                    records.inodes.insert(inode);
-                    records.readable.push(record);
-                }
+                Ok(Some(record)) => records.readable.push(record),
                 Ok(None) => {}
                 Err(error) => records.unreadable.push((owner, error)),
             }
@@ -359,9 +361,9 @@ impl Contents {
 pub enum Index {
     /// There is none.
     None,
-    /// One of the records that were read.
-    Known,
-    /// A record that is not among them.
+    /// This owner's record, which was read.
+    Known(Owner),
+    /// A record that is not among those.
     Other(Box<Allocation>),
     /// Nothing that can be read.
     Unreadable,
@@ -393,16 +395,29 @@ fn read_memory(pool: &Dir) -> Result<Memory, Error> {
     }
 }
 
-fn read_record(dir: &Dir, owner: &Owner) -> Result<Option<(Allocation, u64)>, Error> {
+fn read_record(dir: &Dir, owner: &Owner) -> Result<Option<Allocation>, Error> {
     let name = record_name(owner);
-    let Some(Content { bytes, inode }) = dir.read(&name, RECORD_FILE)? else { return Ok(None) };
+    let Some(bytes) = dir.read(&name, RECORD_FILE)? else { return Ok(None) };
     let remedy = RECORD_FILE.remedy;
     let malformed = |cause: String| Error::Malformed { path: dir.child(&name), cause, remedy };
     let record = parse_record(&bytes).map_err(malformed)?;
     if record.owner != *owner {
         return Err(malformed(format!("it says that its owner is {}", record.owner)));
     }
-    Ok(Some((record, inode)))
+    Ok(Some(record))
+}
+
+/// The index in a list's folder, whosever record it is.
+pub(super) fn read_index(list: &Dir) -> Result<Index, Error> {
+    match list.read(INDEX, RECORD_FILE) {
+        Ok(Some(bytes)) => Ok(match parse_record(&bytes) {
+            Ok(record) => Index::Other(Box::new(record)),
+            Err(_) => Index::Unreadable,
+        }),
+        Ok(None) => Ok(Index::None),
+        Err(error) if error.is_content() => Ok(Index::Unreadable),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse_record(bytes: &[u8]) -> Result<Allocation, String> {

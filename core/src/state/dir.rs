@@ -37,7 +37,6 @@ struct Found {
 pub(crate) struct Looked {
     pub(crate) is_file: bool,
     pub(crate) size: u64,
-    pub(crate) inode: u64,
     /// When it was last written, in seconds since 1970, unless somebody has set it.
     pub(crate) modified: i64,
 }
@@ -48,12 +47,6 @@ const LOCK_FILE: Plain = Plain { limit: 0, remedy: "remove it" };
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) is_dir: bool,
-}
-
-/// A file's content, and which file it was.
-pub(crate) struct Content {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) inode: u64,
 }
 
 /// What is expected of a file, and what to do where it is otherwise.
@@ -192,7 +185,7 @@ impl Dir {
     }
 
     /// The content of a plain file; none where there is none.
-    pub(crate) fn read(&self, name: &str, plain: Plain) -> Result<Option<Content>, Error> {
+    pub(crate) fn read(&self, name: &str, plain: Plain) -> Result<Option<Vec<u8>>, Error> {
         let Some(found) = self.find(name, plain)? else { return Ok(None) };
         let Plain { limit, remedy } = plain;
         let too_large = || Error::TooLarge { path: self.child(name), limit, remedy };
@@ -207,13 +200,13 @@ impl Dir {
         if bytes.len() as u64 > limit {
             return Err(too_large());
         }
-        Ok(Some(Content { bytes, inode: found.stat.st_ino }))
+        Ok(Some(bytes))
     }
 
     /// The text of a plain file; none where there is none.
     pub(crate) fn read_text(&self, name: &str, plain: Plain) -> Result<Option<String>, Error> {
-        let Some(content) = self.read(name, plain)? else { return Ok(None) };
-        String::from_utf8(content.bytes).map(Some).map_err(|_| Error::Malformed {
+        let Some(bytes) = self.read(name, plain)? else { return Ok(None) };
+        String::from_utf8(bytes).map(Some).map_err(|_| Error::Malformed {
             path: self.child(name),
             cause: "not text".into(),
             remedy: plain.remedy,
@@ -227,7 +220,6 @@ impl Dir {
             Ok(stat) => Ok(Some(Looked {
                 is_file: what(&stat).is_none(),
                 size: stat.st_size.unsigned_abs(),
-                inode: stat.st_ino,
                 modified: stat.st_mtime,
             })),
             Err(Errno::ENOENT) => Ok(None),

@@ -8,35 +8,55 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+
+use super::dir::{Dir, identity_of};
+use super::error::Error;
 
 /// Above what programs use themselves: shells redirect descriptors up to 9, and keep their own from
 /// 10 on and at 255; systemd passes sockets from 3 on.
 const LOWEST_NUMBER: i32 = 100;
 
-/// A record, locked as long as this is: others know by it that somebody is at work on its owner, or
-/// that something of its owner lives.
+/// A record and the copy of it that is an index, locked as long as this is: others know by either
+/// that somebody is at work on its owner, or that something of its owner lives.
 #[derive(Debug)]
-pub struct Hold(File);
+pub struct Hold {
+    files: Vec<File>,
+    folder: Rc<Dir>,
+    name: String,
+}
 
 impl Hold {
-    /// Locks a record that was just written, before anybody else can open it.
-    pub(super) fn on(record: File) -> io::Result<Self> {
-        fcntl(&record, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK)))?;
-        Ok(Self(record))
+    /// Locks files that were just written, before anybody else can open them, and of which one is to
+    /// have this name in this folder.
+    pub(super) fn on(files: Vec<File>, folder: Rc<Dir>, name: String) -> io::Result<Self> {
+        for file in &files {
+            fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK)))?;
+        }
+        Ok(Self { files, folder, name })
+    }
+
+    /// Whether the record is in its place, so that nobody has judged its owner without this lock.
+    pub fn is_in_place(&self) -> Result<bool, Error> {
+        let there = self.folder.identity(&self.name)?;
+        let is_it = |file: &File| identity_of(file).is_ok_and(|ours| there == Some(ours));
+        Ok(self.files.iter().any(is_it))
     }
 
     /// Passes it on to all that this process starts from here on: it ends with the last of them (or
     /// when each has closed the descriptor).
     pub fn pass_on(&self) -> io::Result<()> {
-        let number = match fcntl(&self.0, FcntlArg::F_DUPFD(LOWEST_NUMBER)) {
-            // So few descriptors are allowed (RLIMIT_NOFILE).
-            Err(Errno::EINVAL) => fcntl(&self.0, FcntlArg::F_DUPFD(0)),
-            number => number,
-        }?;
-        log::debug!("the record is locked by descriptor {number}, which every descendant inherits");
+        for file in &self.files {
+            let number = match fcntl(file, FcntlArg::F_DUPFD(LOWEST_NUMBER)) {
+                // So few descriptors are allowed (RLIMIT_NOFILE).
+                Err(Errno::EINVAL) => fcntl(file, FcntlArg::F_DUPFD(0)),
+                number => number,
+            }?;
+            log::debug!("descriptor {number} locks the record, and every descendant inherits it");
+        }
         Ok(())
     }
 }

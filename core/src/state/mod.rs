@@ -5,7 +5,7 @@
 //!   lock                              0600, flock(2): exclusive to change, shared to read
 //!   pools/<pool>/exclusive            first byte '1' = exclusive, '0' = shared
 //!   pools/<pool>/<cpulist>/tasks      comma-separated host PIDs, no trailing newline
-//!   pools/<pool>/<cpulist>/holder.json  a hard link of the holder's record (exclusive pools)
+//!   pools/<pool>/<cpulist>/holder.json  a copy of the holder's record (exclusive pools)
 //!   pools/<pool>/<cpulist>/tasks.bad  a damaged `tasks`, kept by `reconcile`
 //!   pools/<pool>/mems                 optional: `local` binds memory to the CPUs' NUMA nodes
 //!   allocations/<owner>.json          who holds what

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, RECORD_FILE, TASKS, TASKS_FILE, dated,
-    record_name,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, Index, RECORD_FILE, TASKS, TASKS_FILE, dated,
+    read_index, record_name,
 };
 use super::dir::{Dir, Plain};
 use super::error::Error;
 use super::hold::Hold;
-use crate::allocation::{Allocation, Owner};
+use crate::allocation::Owner;
 use crate::plan::{Change, Slot};
 use crate::task::format_tasks;
 
@@ -103,40 +103,24 @@ impl Update {
         Ok(held)
     }
 
-    /// Gives an owner's record, of which only a list's index is left, its name again.
+    /// Makes a list's index, which alone is left of an owner's record, its record again, with the lock
+    /// that its holder may have on it, and puts a copy in its place.
     fn restore(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
-        let (list, name) = (self.existing_list(slot)?, record_name(owner));
-        if list.link(INDEX, self.allocations()?, &name)? {
-            return Ok(());
+        let (list, allocations) = (self.existing_list(slot)?, self.allocations()?);
+        let Some(text) = list.read_text(INDEX, RECORD_FILE)? else { return Ok(()) };
+        self.create_staged(0, &text)?;
+        if allocations.look(&record_name(owner))?.is_none() {
+            list.rename(INDEX, allocations, &record_name(owner))?;
         }
-        if let Some(text) = list.read_text(INDEX, RECORD_FILE)? {
-            self.allocations()?.create(&name, &text)?;
-        }
-        Ok(())
+        allocations.rename(&staged_name(0), &list, INDEX)
     }
 
-    /// Where an index is another owner's by now, it stays.
+    /// One that nobody can read may be another's, who lives and names the list, too: it stays.
     fn remove_index(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
         let Some(list) = self.list_dir(slot)? else { return Ok(()) };
-        let Some(index) = list.look(INDEX)? else { return Ok(()) };
-        let record = self.allocations()?.look(&record_name(owner))?;
-        let is_the_same = record.is_some_and(|record| record.inode == index.inode);
-        if is_the_same || !self.is_anothers(&list, owner)? {
-            list.remove(INDEX)?;
-        }
-        Ok(())
-    }
-
-    /// Whether an index is not this owner's, or nobody can tell: then a living one may name the list,
-    /// too.
-    fn is_anothers(&self, list: &Dir, owner: &Owner) -> Result<bool, Error> {
-        match list.read_text(INDEX, RECORD_FILE) {
-            Ok(text) => {
-                let record = text.and_then(|text| Allocation::from_json(&text).ok());
-                Ok(record.is_none_or(|record| record.owner != *owner))
-            }
-            Err(error) if error.is_content() => Ok(true),
-            Err(error) => Err(error),
+        match read_index(&list)? {
+            Index::Other(record) if record.owner == *owner => list.remove(INDEX),
+            _ => Ok(()),
         }
     }
 
@@ -156,14 +140,6 @@ impl Update {
         self.contents.dir.child(ALLOCATIONS)
     }
 
-    /// Whether a list's index is the owner's record.
-    pub fn is_index_of(&self, slot: &Slot, owner: &Owner) -> Result<bool, Error> {
-        let Some(list) = self.list_dir(slot)? else { return Ok(false) };
-        let Some(index) = list.look(INDEX)? else { return Ok(false) };
-        let record = self.allocations()?.look(&record_name(owner))?;
-        Ok(record.is_some_and(|record| record.inode == index.inode))
-    }
-
     /// Sets an unreadable record aside as `<owner>.bad`, where it is no record any more.
     pub fn set_aside(&self, owner: &Owner) -> Result<(), Error> {
         let aside = format!("{owner}{ASIDE_SUFFIX}");
@@ -176,11 +152,12 @@ impl Update {
     }
 
     /// Writes the new contents, in the order of `changes`. Numbers count down along the files, so that
-    /// `.tmp-0` is the first to be written and the last to be renamed; then come the second names of
+    /// `.tmp-0` is the first to be written and the last to be renamed; then come the copies of
     /// records.
     fn stage(&self, changes: &[Change], hold: bool) -> Result<(Vec<Staged>, Option<Hold>), Error> {
-        let (mut staged, mut held, mut number) = (BTreeMap::new(), None, 0);
-        let mut records: BTreeMap<&Owner, usize> = BTreeMap::new();
+        let (mut staged, mut held, mut number) = (BTreeMap::new(), Vec::new(), 0);
+        let mut record_to_hold = None;
+        let mut records: BTreeMap<&Owner, String> = BTreeMap::new();
         for (place, change) in changes.iter().enumerate().rev() {
             let (target, name) = match change {
                 Change::PutRecord(record) => {
@@ -188,13 +165,9 @@ impl Update {
                         (Rc::clone(self.allocations()?), record_name(&record.owner));
                     let json = record.to_json();
                     fits(&target, &name, &json, RECORD_FILE)?;
-                    let file = self.create_staged(number, &json)?;
-                    if hold {
-                        let path = target.child(&name);
-                        let failed = |cause| Error::Io { action: "lock", path, cause };
-                        held = Some(Hold::on(file).map_err(failed)?);
-                    }
-                    records.insert(&record.owner, number);
+                    held.push(self.create_staged(number, &json)?);
+                    records.insert(&record.owner, json);
+                    record_to_hold = Some(name.clone()).filter(|_| hold);
                     (target, name)
                 }
                 Change::SetTasks(slot, pids) => {
@@ -215,30 +188,44 @@ impl Update {
             staged.insert(place, Staged { number, target, name });
             number += 1;
         }
+        let mut copies: BTreeMap<&Owner, String> = BTreeMap::new();
         for (place, change) in changes.iter().enumerate() {
             let Change::Index(slot, owner) = change else { continue };
-            let of = match records.get(owner) {
-                Some(&number) => staged_name(number),
-                None => record_name(owner),
-            };
             let target = Rc::new(self.existing_list(slot)?);
-            self.stage_index(&of, number)?;
+            if !self.stage_again(copies.get(owner), number)? {
+                let text = match records.remove(owner) {
+                    Some(json) => json,
+                    None => self.text_of(owner)?,
+                };
+                held.push(self.create_staged(number, &text)?);
+                copies.insert(owner, staged_name(number));
+            }
             staged.insert(place, Staged { number, target, name: INDEX.to_owned() });
             number += 1;
         }
+        let held = match record_to_hold {
+            Some(name) => {
+                let folder = Rc::clone(self.allocations()?);
+                let path = folder.child(&name);
+                let failed = |cause| Error::Io { action: "lock", path, cause };
+                Some(Hold::on(held, folder, name).map_err(failed)?)
+            }
+            None => None,
+        };
         Ok((staged.into_values().collect(), held))
     }
 
-    /// Gives a record a second name; where the file system has no hard links, makes a copy.
-    fn stage_index(&self, record: &str, number: usize) -> Result<(), Error> {
-        let (allocations, name) = (self.allocations()?, staged_name(number));
-        if allocations.link(record, allocations, &name)? {
-            return Ok(());
-        }
-        if let Some(text) = allocations.read_text(record, RECORD_FILE)? {
-            self.create_staged(number, &text)?;
-        }
-        Ok(())
+    fn text_of(&self, owner: &Owner) -> Result<String, Error> {
+        let (allocations, name) = (self.allocations()?, record_name(owner));
+        let missing = || Error::io("read", &allocations.child(&name), nix::errno::Errno::ENOENT);
+        allocations.read_text(&name, RECORD_FILE)?.ok_or_else(missing)
+    }
+
+    /// Gives what was staged another staged name, for one more list of the same owner, where there is
+    /// any and the file system has hard links. Whether it did.
+    fn stage_again(&self, staged: Option<&String>, number: usize) -> Result<bool, Error> {
+        let allocations = self.allocations()?;
+        staged.map_or(Ok(false), |name| allocations.link(name, allocations, &staged_name(number)))
     }
 
     fn existing_list(&self, slot: &Slot) -> Result<Dir, Error> {

@@ -39,13 +39,34 @@ fn a_record_that_was_set_aside_is_named_for_as_long_as_it_is_there() {
 }
 
 #[test]
+fn a_damaged_record_is_named_and_written_anew_of_its_copy() {
+    let conf = ConfDir::new(&[("p", true, &["0"])]);
+    let container = StandIn::new(&new_id("copied"));
+    HookCall::create(conf.path(), &container, "p").run().must_succeed();
+    let record = conf.record_path(container.id());
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, "{\"owner\":").unwrap();
+    let findings = look(&conf);
+    remedy(&findings, "directory", "fail", &[record.to_str().unwrap(), "run kcm reconcile"]);
+    let said = run(kcm().arg("reconcile").env("KCM_CONF_DIR", conf.path()));
+    let parts = ["wrote the record of", container.id(), "CPU list 0 of pool p has a copy of it"];
+    assert!(parts.iter().all(|part| said.err.contains(part)), "{said:?}");
+    assert_eq!(fs::read(&record).unwrap(), whole);
+    let findings = look(&conf);
+    findings.is("directory", "ok", "in order");
+    findings.is("holders", "ok", "");
+}
+
+#[test]
 fn a_damaged_record_of_a_live_holder_is_named_and_written_anew_as_it_is_told() {
     let conf = ConfDir::new(&[("p", true, &["0"])]);
     let container = StandIn::new(&new_id("damaged"));
     HookCall::create(conf.path(), &container, "p").run().must_succeed();
     let record = conf.record_path(container.id());
     let whole = conf.record(container.id()).unwrap();
-    fs::write(&record, "{\"owner\":").unwrap();
+    for path in [&record, &conf.index_path("p", "0")] {
+        fs::write(path, "{\"owner\":").unwrap();
+    }
     let path = record.to_str().unwrap();
     let errors = errors(&conf);
     assert!(errors.iter().any(|error| error.contains(path)), "{errors:?}");

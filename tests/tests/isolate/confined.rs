@@ -2,7 +2,9 @@
 //! binds itself to.
 
 use kcm_tests::conf_dir::ConfDir;
-use kcm_tests::isolate::{Isolate, Process, must_be_free, must_be_held, nothing_must_be_held};
+use kcm_tests::isolate::{
+    Isolate, Process, must_be_free, must_be_held, must_be_refused, nothing_must_be_held,
+};
 use kcm_tests::kcm::reconcile;
 use kcm_tests::machine::{cgroup_file, guest, is_cgroup_v2, sysfs_cpus, two_cpus, until};
 
@@ -57,6 +59,38 @@ fn a_command_that_becomes_another_user_outlives_kcm_and_holds_the_list() {
         must_be_held(&conf_dir, "0", isolate.pid());
         child.kill();
         must_be_free(&conf_dir);
+    }
+}
+
+#[test]
+fn whichever_file_that_names_it_is_damaged_a_command_that_outlives_kcm_holds_the_list() {
+    for way in WAYS {
+        for (damage, reconciled) in [0, 1].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+            let conf_dir = one_list();
+            let words = ["setpriv", "--", "--reuid=65534", "--clear-groups", "sh", "-c"];
+            let isolate = Isolate::new(&conf_dir, "p", &words).words(["echo $$; exec sleep 600"]);
+            let mut isolate = way(isolate).start();
+            let child = isolate.process(0);
+            is_executed(&child);
+            let record = conf_dir.record_path(&isolate.owner());
+            let damaged = [record, conf_dir.index_path("p", "0")][damage].clone();
+            std::fs::write(&damaged, "{").unwrap();
+            if reconciled {
+                reconcile(&conf_dir, &[]);
+            }
+            isolate.kill();
+            assert!(child.is_running());
+            for _ in 0..2 {
+                let next = Isolate::new(&conf_dir, "p", &["true"]).run();
+                must_be_refused(&next, &["No free cpu lists in pool p"]);
+            }
+            child.kill();
+            // What was set aside and has no owner any more a person removes.
+            let outcome = reconcile(&conf_dir, &[]);
+            assert!(outcome.err.contains("reclaimed") || conf_dir.tasks("p", "0").is_empty());
+            let next = Isolate::new(&conf_dir, "p", &["--", "echo", "mine"]).run();
+            assert_eq!((next.code, next.out.as_str()), (Some(0), "mine\n"), "{damage}: {next:?}");
+        }
     }
 }
 
@@ -121,7 +155,8 @@ fn the_cgroup_of_a_killed_isolate_goes_with_the_next_one_and_with_reconcile() {
         let mut isolate =
             Isolate::new(&conf_dir, "p", &[]).script("echo $$; exec sleep 600").start();
         let (child, cgroup) = (isolate.process(0), isolate.cgroup());
-        isolate.kill();
+        // Nobody but who takes its list back removes its cgroup while it can be seen.
+        isolate.kill_without_waiting();
         child.ends();
         assert!(cgroup_file(&cgroup, "").exists());
         match next {
@@ -131,6 +166,22 @@ fn the_cgroup_of_a_killed_isolate_goes_with_the_next_one_and_with_reconcile() {
         assert!(!cgroup_file(&cgroup, "").exists(), "after {next}");
         nothing_must_be_held(&conf_dir);
     }
+}
+
+#[test]
+fn a_cgroup_of_which_no_record_tells_goes_when_its_maker_is_gone() {
+    let conf_dir = one_list();
+    let mut isolate = Isolate::new(&conf_dir, "p", &[]).script("echo $$; exec sleep 600").start();
+    let (child, cgroup) = (isolate.process(0), isolate.cgroup());
+    isolate.kill_without_waiting();
+    child.ends();
+    std::fs::remove_file(conf_dir.record_path(&isolate.owner())).unwrap();
+    let other = ConfDir::new(&[("p", true, &["0"])]);
+    must_be_free(&other);
+    assert!(cgroup_file(&cgroup, "").exists(), "its maker may be about to enter it");
+    isolate.kill();
+    must_be_free(&other);
+    assert!(!cgroup_file(&cgroup, "").exists());
 }
 
 #[test]

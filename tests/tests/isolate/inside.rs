@@ -10,7 +10,7 @@ use kcm_tests::isolate::{
     Isolate, Process, descendants, must_be_held, nothing_must_be_held, status, status_if_there,
 };
 use kcm_tests::kcm::{kcm, run};
-use kcm_tests::machine::{kill_and_wait, start_time, two_cpus, until};
+use kcm_tests::machine::{is_running, kill_and_wait, start_time, two_cpus, until};
 use kcm_tests::programs::copy_to;
 use kcm_tests::runtime::{Scene, with_every_runtime};
 use kcm_tests::stand_in::StandIn;
@@ -50,8 +50,10 @@ fn from_a_pid_namespace_the_hosts_pid_is_recorded_and_the_host_sees_it_alive() {
         assert_eq!(status(pid, "Name"), "kcm");
         must_be_seen_by_the_host(&conf_dir, &cpu, pid);
 
-        // All that is in the namespace of PID 1 dies with it.
+        // All that is in the namespace of PID 1 dies with it, and a command with its kcm.
         kill_and_wait(pid);
+        let gone = |pid: &i32| !is_running(*pid);
+        until("what it ran to be gone", || below.iter().all(gone).then_some(()));
         let container = StandIn::new(&format!("heir-{pid}"));
         HookCall::create(conf_dir.path(), &container, "p").run().must_succeed();
     }

@@ -12,7 +12,6 @@ mod inside;
 mod mask;
 mod no_shell;
 mod outcomes;
-mod pid_reuse;
 mod pty;
 mod realtime;
 mod refusals;

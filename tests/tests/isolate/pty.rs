@@ -202,6 +202,12 @@ fn a_shell_sees_kcm_and_its_command_as_one_job_that_it_stops_and_continues() {
     send(kcm, Signal::SIGCONT);
     are_stopped(both, false);
 
+    // What the shell takes for stopped it continues, after it has given it the terminal.
+    until("the shell to know that the job runs", || {
+        shell.types("jobs\n");
+        shell.shows("[1]+");
+        shell.shown().contains("Running").then_some(())
+    });
     // A command that is stopped behind kcm's back would leave the shell waiting.
     shell.types("fg\n");
     until("the job to be in the foreground", || {

@@ -3,13 +3,11 @@
 use std::fs;
 
 use kcm_tests::conf_dir::ConfDir;
-use kcm_tests::machine::{kill_and_wait, start_time};
+use kcm_tests::machine::kill_and_wait;
 use kcm_tests::stand_in::{StandIn, new_id};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
-use super::holders::{
-    Process, container, give, holder, no_pid_is_reused, pids_are_reused, pool, write_tasks,
-};
+use super::holders::{Process, container, give, holder, pool, write_tasks};
 
 /// Sorted by number (as text, the greatest PID would come first), then by pool.
 const FOUR_TIMES_TWO_DEAD: &str = r#"{
@@ -85,22 +83,6 @@ fn a_zombie_loses_its_list() {
 }
 
 #[test]
-fn a_holder_whose_pid_somebody_else_has_by_now_loses_its_list() {
-    let _reused = pids_are_reused();
-    let conf = pool(&["0"]);
-    let mut dead = holder(&conf, "reused");
-    let before = start_time(dead.pid());
-    dead.kill();
-    // Start times count in clock ticks: the next process may have come in the same one.
-    let somebody_else = std::iter::repeat_with(|| Process::with_pid(dead.pid()))
-        .find(|process| start_time(process.pid()) != before)
-        .unwrap();
-    assert_eq!(somebody_else.pid(), dead.pid(), "the PID was not reused");
-    must_reclaim(&conf, &[("p", "0", dead.pid())]);
-    assert_eq!(conf.allocations(), [""; 0]);
-}
-
-#[test]
 fn a_holder_of_another_boot_loses_its_list_though_its_pid_lives() {
     let conf = pool(&["0"]);
     // What has its PID and its cgroup's name in this boot is somebody else.
@@ -114,7 +96,6 @@ fn a_holder_of_another_boot_loses_its_list_though_its_pid_lives() {
 
 #[test]
 fn a_pid_without_a_record_that_no_process_has_is_taken_out_from_among_others() {
-    let _pids = no_pid_is_reused();
     let conf = ConfDir::new(&[("p", true, &["0"]), ("shared", false, &["0-1"])]);
     let dead = [Process::sleeping().end(), Process::sleeping().end()];
     let alive = [Process::sleeping(), Process::sleeping()];

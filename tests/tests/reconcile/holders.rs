@@ -2,26 +2,11 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::machine::{cgroup_file, start_time, until};
 use kcm_tests::stand_in::{StandIn, new_id};
-
-/// A PID that one test has reused on purpose is not to be that which another has just made free
-/// and which has no record to tell them apart.
-static PIDS: RwLock<()> = RwLock::new(());
-
-/// While this is held, a PID that was made free stays free.
-pub(crate) fn no_pid_is_reused() -> RwLockReadGuard<'static, ()> {
-    PIDS.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// While this is held, this test may reuse PIDs.
-pub(crate) fn pids_are_reused() -> RwLockWriteGuard<'static, ()> {
-    PIDS.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A pool `p` of these lists.
 pub(crate) fn pool(lists: &[&str]) -> ConfDir {
@@ -107,23 +92,6 @@ impl Process {
     /// One that does this.
     pub(crate) fn running(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-    }
-
-    /// One with this very PID, which must be free. Others start processes, too, so it may take
-    /// some tries.
-    pub(crate) fn with_pid(pid: i32) -> Self {
-        let last = "/proc/sys/kernel/ns_last_pid";
-        let before = fs::read_to_string(last).unwrap();
-        for _ in 0..500 {
-            fs::write(last, (pid - 1).to_string()).unwrap();
-            let process = Self::sleeping();
-            if process.pid() == pid {
-                // So that others do not come to have PIDs that were made free of late.
-                fs::write(last, before.trim()).unwrap();
-                return process;
-            }
-        }
-        panic!("no process came to have PID {pid}");
     }
 
     /// Its PID.

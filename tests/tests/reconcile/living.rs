@@ -9,7 +9,7 @@ use kcm_tests::stand_in::{StandIn, new_id};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::document::{NOBODY, NOTHING, must_print, must_reclaim};
-use super::holders::{Process, give, holder, no_pid_is_reused, pool, write_tasks};
+use super::holders::{Process, give, holder, pool, write_tasks};
 use super::records::isolate_record;
 
 /// Fails the test unless nothing is reclaimed, and nothing written.
@@ -36,7 +36,6 @@ fn containers_and_processes_that_live_keep_what_they_hold() {
 
 #[test]
 fn a_container_lives_as_long_as_any_process_is_in_its_cgroup() {
-    let _pids = no_pid_is_reused();
     let conf = pool(&["0"]);
     // With the host's PID namespace, the end of its init is not the end of what init started.
     let mut dead = StandIn::new(&new_id("host-pids"));
@@ -78,7 +77,7 @@ fn where_no_start_time_is_recorded_existence_decides() {
     let mut record = conf.record(holder.id()).unwrap();
     assert_eq!(record["startTime"], start_time(holder.pid()));
     record.as_object_mut().unwrap().remove("startTime");
-    std::fs::write(conf.record_path(holder.id()), record.to_string()).unwrap();
+    conf.write_record(holder.id(), &record);
     must_be_kept(&conf);
     holder.kill();
     must_reclaim(&conf, &[("p", "0", holder.pid())]);
@@ -130,7 +129,7 @@ fn a_forged_record_of_a_dead_holder_takes_nothing_from_a_live_one() {
     record["owner"] = "forged".into();
     record["startTime"] = 1.into();
     record["cgroup"] = "/kcm-test-gone".into();
-    std::fs::write(conf.record_path("forged"), record.to_string()).unwrap();
+    conf.write_record("forged", &record);
     must_print(&conf, &[], NOTHING);
     assert_eq!(conf.tasks("p", "0"), holder.pid().to_string());
     assert_eq!(conf.record(holder.id()).unwrap()["pid"], holder.pid());

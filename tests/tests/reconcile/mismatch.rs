@@ -4,10 +4,7 @@ use std::fs;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
-use kcm_tests::isolate::descendants;
 use kcm_tests::machine::{cgroup_file, is_cgroup_v2, until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::document::{NOTHING, document, mismatched, must_print, reconcile};
 use super::holders::{
@@ -96,16 +93,11 @@ fn several_are_sorted_by_pid() {
 fn one_that_is_about_to_be_bound_is_not_reported() {
     let conf = pool(&["0"]);
     let young = container("young");
-    let stop = "inject=sched_setaffinity:signal=SIGSTOP:when=1";
-    let call = HookCall::create(conf.path(), &young, "p");
-    let mut hook = call.under(["strace", "-f", "-qq", "-o", "/dev/null", "-e", stop]).start();
-    hook.give_input();
-    let stopped = until("the hook to be stopped at its work", || {
-        let hooks = descendants(hook.pid()).into_iter();
-        hooks.filter(|&pid| state(pid) == Some('t') || state(pid) == Some('T')).find(|_| {
-            conf.tasks("p", "0") == young.pid().to_string() && young.cgroup().cpus() == "0"
-        })
-    });
+    let hook = HookCall::create(conf.path(), &young, "p").start_and_stop();
+    assert_eq!(
+        (conf.tasks("p", "0"), young.cgroup().cpus()),
+        (young.pid().to_string(), "0".into())
+    );
     drift(&young, "0-1");
     must_print(&conf, &[], NOTHING);
     // Nor does it lose its list, were tasks emptied in this very moment.
@@ -113,16 +105,9 @@ fn one_that_is_about_to_be_bound_is_not_reported() {
     must_print(&conf, &[], NOTHING);
     assert_eq!(conf.tasks("p", "0"), young.pid().to_string());
     drift(&young, "0");
-    kill(Pid::from_raw(stopped), Signal::SIGCONT).unwrap();
     hook.finish().must_succeed();
     drift(&young, "0-1");
     must_print(&conf, &[], &document(&[mismatched("p", "0", young.pid(), &[0, 1])], &[]));
-}
-
-/// The state of a process (proc_pid_stat(5)).
-fn state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[test]

@@ -21,5 +21,5 @@ pub(crate) fn isolate_record(conf: &ConfDir, pool: &str, list: &str, pid: i32, s
         "command": ["sleep", "600"],
     });
     fs::create_dir_all(conf.path().join("allocations")).unwrap();
-    fs::write(conf.record_path(&owner), record.to_string()).unwrap();
+    conf.write_record(&owner, &record);
 }

@@ -99,7 +99,7 @@ fn forge(conf: &ConfDir, owner: &str, victim: &StandIn, changes: &[(&str, Value)
     });
     changes.iter().for_each(|(key, value)| record[*key] = value.clone());
     fs::create_dir_all(conf.path().join("allocations")).unwrap();
-    fs::write(conf.record_path(owner), record.to_string()).unwrap();
+    conf.write_record(owner, &record);
     fs::hard_link(conf.record_path(owner), conf.index_path("p", "1")).unwrap();
     write_tasks(conf, "p", "1", &[victim.pid()]);
 }
@@ -154,7 +154,7 @@ fn a_record_of_kcm_0_1_is_reported_and_never_repaired() {
     let container = holder(&conf, "before");
     let mut record = conf.record(container.id()).unwrap();
     record.as_object_mut().unwrap().remove("cgroupInode").unwrap();
-    fs::write(conf.record_path(container.id()), record.to_string()).unwrap();
+    conf.write_record(container.id(), &record);
     drift(&container, "0-1");
     let entry = repaired("p", "0", container.pid(), &[0, 1], false);
     let why = must_be_refused(&conf, &entry, container.pid());

@@ -69,6 +69,16 @@ impl<'n> Held<'n> {
             },
             Err(error) => (take(None)?, Err(error)),
         };
+        let mut notices = Vec::new();
+        let confirmed = node.confirm(&granted, &mut notices);
+        logging::notices(notices);
+        if let Err(error) = confirmed {
+            give_back(node, &granted.allocation);
+            if let Ok(own) = by {
+                own.remove();
+            }
+            return Err(error.into());
+        }
         // The record's lock, until somebody else holds the CPUs.
         let Granted { allocation, exclusive, hold, .. } = granted;
         let cpus = allocation.cpus();

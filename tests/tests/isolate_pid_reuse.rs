@@ -1,25 +1,20 @@
 //! An isolate with the PID of one that is dead.
-
-use std::fs;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{Gate, Isolate, Process, Running, must_be_free, nothing_must_be_held};
-use kcm_tests::machine::start_time;
+use kcm_tests::machine::{start_as, start_time};
 
-/// Starts it as a process with this very PID, which must be free. Other tests start processes, too,
-/// so it may take some tries.
-fn start_as(pid: i32, isolate: &Isolate) -> Running {
-    for _ in 0..500 {
+/// Starts it with this PID: it waits until it is known to have it.
+fn start_with(pid: i32, isolate: &Isolate) -> Running {
+    let start = || {
         let gate = Gate::new();
         let wait = format!("{}; exec \"$@\"", gate.wait());
-        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-        let running = isolate.clone().under(["/bin/sh", "-c", &wait, "sh"]).start();
-        if running.pid() == pid {
-            gate.open();
-            return running;
-        }
-    }
-    panic!("no process came to have PID {pid}");
+        (gate, isolate.clone().under(["/bin/sh", "-c", &wait, "sh"]).start())
+    };
+    let (gate, running) = start_as(pid, start, |(_, running)| running.pid());
+    gate.open();
+    running
 }
 
 /// A killed isolate on list 0 or 1 of pool `p`, with what it left.
@@ -38,7 +33,7 @@ fn an_isolate_with_a_dead_ones_pid_takes_nothing_from_what_that_one_left() {
     let (pid, grandchild) = killed(&conf_dir);
     let before = conf_dir.record(&format!("isolate-{pid}")).unwrap();
     let isolate = Isolate::new(&conf_dir, "p", &[]).script("echo $$; exec sleep 600");
-    let isolate = start_as(pid, &isolate);
+    let isolate = start_with(pid, &isolate);
     let child = isolate.process(0);
     assert_eq!(child.status("Cpus_allowed_list"), "1");
     assert_eq!(["0", "1"].map(|list| conf_dir.tasks("p", list)), [pid, pid].map(|p| p.to_string()));
@@ -64,7 +59,7 @@ fn an_isolate_with_a_dead_ones_pid_gets_the_list_that_nobody_holds_any_more() {
     let (pid, grandchild) = killed(&conf_dir);
     grandchild.kill();
     let isolate = Isolate::new(&conf_dir, "p", &[]).script("echo $$; exec sleep 600");
-    let isolate = start_as(pid, &isolate);
+    let isolate = start_with(pid, &isolate);
     let child = isolate.process(0);
     assert_eq!(conf_dir.tasks("p", "0"), pid.to_string());
     assert_eq!(conf_dir.allocations(), [format!("isolate-{pid}.json")]);
