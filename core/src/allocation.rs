@@ -1,6 +1,5 @@
 //! The record that an owner holds CPU lists.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -96,29 +95,22 @@ pub struct CgroupId {
 }
 
 /// What a record says of an owner, for people; every field may be absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// The container's name in its pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// The pod's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// The pod's namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The image's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The engine that called: `cri-o`, `containerd` or `podman`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     /// The command line of `isolate`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// The digest of what the environment of all is marked with that an `isolate` without a cgroup
     /// has started ([`crate::host::environ`]): whoever may read the record cannot mark himself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
 }
 
@@ -150,6 +142,9 @@ impl Details {
 /// Bytes of one detail, and of a command line.
 const DETAIL_LIMIT: usize = 1 << 10;
 const COMMAND_LIMIT: usize = 3 << 10;
+
+/// Each list has a CPU of its own.
+const MOST_LISTS: usize = crate::cpu_set::MAX_CPU as usize + 1;
 
 /// Bytes of a digest: SHA-256, in hexadecimal.
 const MARK_LIMIT: usize = 64;
@@ -217,6 +212,8 @@ impl Allocation {
     /// The record as JSON, indented by two blanks, with a final newline. Details are cut; what
     /// decides is not.
     pub fn to_json(&self) -> String {
+        let Details { container, pod, namespace, image, runtime, command, mark } =
+            self.details.cut();
         let file = RecordFile {
             owner: self.owner.clone(),
             pool: self.pool.to_string(),
@@ -229,7 +226,13 @@ impl Allocation {
             cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
             cgroup_inode: self.cgroup.as_ref().and_then(|cgroup| cgroup.inode),
             affinity: self.affinity,
-            details: self.details.cut(),
+            container,
+            pod,
+            namespace,
+            image,
+            runtime,
+            command,
+            mark,
         };
         // Plain strings and numbers: serialising them cannot fail.
         serde_json::to_string_pretty(&file).map(|json| json + "\n").unwrap_or_default()
@@ -239,7 +242,11 @@ impl Allocation {
     /// directory may have written it.
     pub fn from_json(text: &str) -> Result<Self, BadRecord> {
         let file: RecordFile = serde_json::from_str(text).map_err(BadRecord::because)?;
-        let lists = file.cpu_lists.iter().map(|name| name.parse().map_err(BadRecord::because));
+        if file.cpu_lists.len() > MOST_LISTS {
+            return Err(BadRecord(format!("it names more than {MOST_LISTS} CPU lists")));
+        }
+        let lists = file.cpu_lists.into_iter();
+        let lists = lists.map(|name| CpuListName::try_from(name).map_err(BadRecord::because));
         let record = Self {
             owner: file.owner,
             pool: file.pool.parse().map_err(BadRecord::because)?,
@@ -248,13 +255,22 @@ impl Allocation {
             created_at: file.created_at,
             cgroup: file.cgroup.map(|path| CgroupId { path, inode: file.cgroup_inode }),
             affinity: file.affinity,
-            details: file.details,
+            details: Details {
+                container: file.container,
+                pod: file.pod,
+                namespace: file.namespace,
+                image: file.image,
+                runtime: file.runtime,
+                command: file.command,
+                mark: file.mark,
+            },
         };
         if record.lists.is_empty() {
             return Err(BadRecord("it names no CPU list".into()));
         }
-        let names: BTreeSet<&str> = record.lists.iter().map(CpuListName::as_str).collect();
-        if names.len() < record.lists.len() {
+        let mut names: Vec<&str> = record.lists.iter().map(CpuListName::as_str).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|two| two[0] == two[1]) {
             return Err(BadRecord("it names a CPU list twice".into()));
         }
         match record.cgroup_path() {
@@ -301,8 +317,21 @@ struct RecordFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup_inode: Option<u64>,
     affinity: bool,
-    #[serde(flatten)]
-    details: Details,
+    // Those of `Details`, which serde would read at a multiple of the cost as a part of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    container: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pod: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
 }
 
 #[cfg(test)]

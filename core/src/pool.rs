@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use crate::cpu_set::{self, CpuSet};
 pub(crate) use crate::text::shorten;
@@ -62,11 +63,20 @@ const LONGEST_FOLDER: usize = 255;
 
 /// The name of a CPU list's directory with the CPUs that it stands for. The spelling is the
 /// identity: `5,13,6,14` and `5-6,13-14` are two names of equal sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CpuListName {
     name: String,
-    cpus: CpuSet,
+    /// Made of the name when it is first asked for: of most records it never is.
+    cpus: OnceLock<CpuSet>,
 }
+
+impl PartialEq for CpuListName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CpuListName {}
 
 /// Why a text is no CPU list's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +97,7 @@ impl CpuListName {
 
     /// The CPUs of the list.
     pub fn cpus(&self) -> &CpuSet {
-        &self.cpus
+        self.cpus.get_or_init(|| self.name.parse().unwrap_or_default())
     }
 }
 
@@ -95,10 +105,19 @@ impl FromStr for CpuListName {
     type Err = BadCpuListName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
+        name.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for CpuListName {
+    type Error = BadCpuListName;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
         if name.len() > LONGEST_FOLDER {
             return Err(BadCpuListName::TooLong(name.len()));
         }
-        Ok(Self { name: name.to_owned(), cpus: name.parse()? })
+        cpu_set::validate(&name)?;
+        Ok(Self { name, cpus: OnceLock::new() })
     }
 }
 
@@ -134,7 +153,7 @@ impl<T> Pool<T> {
     /// Puts the lists in allocation order: ascending by lowest CPU, not by string.
     pub fn new(name: PoolName, exclusive: bool, mut lists: Vec<CpuList<T>>) -> Self {
         lists.sort_by(|a, b| {
-            (a.name.cpus.first(), &a.name.name).cmp(&(b.name.cpus.first(), &b.name.name))
+            (a.name.cpus().first(), &a.name.name).cmp(&(b.name.cpus().first(), &b.name.name))
         });
         Self { name, exclusive, lists }
     }

@@ -60,7 +60,7 @@ impl fmt::Display for Pid {
 }
 
 /// Which process it is, beyond the reuse of process ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Host process id.
     pub pid: Pid,

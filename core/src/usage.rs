@@ -84,7 +84,7 @@ fn look_into(contents: &Contents, pool: Pool<Glance>, records: &[Allocation]) ->
         })
         .collect();
     let lists = lists.into_iter().map(|list| {
-        let file = contents.tasks_file(&Slot::new(&name, &list.name));
+        let file = contents.tasks_file(&Slot::new(&name, &list.name), exclusive);
         let file = file.map(|file| file.unwrap_or(TasksFile::Blank));
         let file =
             file.unwrap_or_else(|e| TasksFile::Damaged { cause: e.to_string(), pids: vec![] });

@@ -47,13 +47,13 @@ fn on_a_full_disk_the_error_names_the_file_and_nothing_has_changed() {
     let _mount = Mount::tmpfs(conf_dir.path(), "size=64k,mode=755");
     let container = StandIn::new("full");
     let call = HookCall::create(conf_dir.path(), &container, "p");
-    // A page for the new tasks and one for the record are needed.
-    for (free, file) in [(0, ".tmp-0"), (4096, ".tmp-1")] {
+    // A page for the new tasks, one for the record and one for its copy are needed.
+    for (free, file) in [(0, ".tmp-0"), (4096, ".tmp-1"), (8192, ".tmp-2")] {
         fill(conf_dir.path(), free);
         let parts = [file, "No space left on device", "make room"];
         must_refuse_and_change_nothing(&call, conf_dir.path(), &container, &parts);
     }
-    fill(conf_dir.path(), 8192);
+    fill(conf_dir.path(), 12288);
     call.run().must_succeed();
     assert_eq!(conf_dir.tasks("p", "1"), container.pid().to_string());
 }
@@ -72,7 +72,7 @@ fn without_free_inodes_the_error_names_the_file_and_nothing_has_changed() {
     }
     let container = StandIn::new("inodes");
     let call = HookCall::create(conf_dir.path(), &container, "p");
-    // The second is the record, the third its other name: a tmpfs counts those, too.
+    // The second is the record, the third its copy.
     for file in [".tmp-0", ".tmp-1", ".tmp-2"] {
         let parts = [file, "No space left on device", "make room"];
         must_refuse_and_change_nothing(&call, conf_dir.path(), &container, &parts);

@@ -131,13 +131,11 @@ impl Procfs {
         }
     }
 
-    /// Whether this very process, or a thread of it, is alive.
-    pub fn is_alive(&self, process: &Process) -> Result<bool, Error> {
+    /// Whether a process of this boot, or a thread of it, is alive; `same_clock` as
+    /// [`Self::clock_is_the_hosts`] says.
+    pub fn is_alive(&self, process: &Process, same_clock: bool) -> Result<bool, Error> {
         let Some(stat) = self.stat(process.pid)? else { return Ok(false) };
-        if process.boot_id != self.boot_id()? {
-            return Ok(false);
-        }
-        let comparable = process.start_time.filter(|_| self.clock_is_the_hosts());
+        let comparable = process.start_time.filter(|_| same_clock);
         if comparable.is_some_and(|start| start != stat.start_time) {
             return Ok(false);
         }
@@ -168,7 +166,7 @@ impl Procfs {
 
     /// Whether start times of this process's time namespace are comparable with PID 1's
     /// (time_namespaces(7): procfs shifts start times by the reader's offsets).
-    fn clock_is_the_hosts(&self) -> bool {
+    pub fn clock_is_the_hosts(&self) -> bool {
         // A kernel without time namespaces has one clock.
         let Ok(ours) = std::fs::read_link(self.root.join("self/ns/time")) else { return true };
         // PID 1's can be seen with CAP_SYS_PTRACE over it alone: where it cannot, nothing is compared.
@@ -376,17 +374,18 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
         let pid = Pid::try_from(child.id() as i32).unwrap();
         let process = procfs.process(pid).unwrap().unwrap();
-        assert!(procfs.is_alive(&process).unwrap());
+        assert!(procfs.is_alive(&process, true).unwrap());
         let later = Process { start_time: process.start_time.map(|t| t + 1), ..process.clone() };
-        let before = Process { boot_id: "another".into(), ..process.clone() };
-        assert!(!procfs.is_alive(&later).unwrap() && !procfs.is_alive(&before).unwrap());
+        assert!(!procfs.is_alive(&later, true).unwrap() && procfs.is_alive(&later, false).unwrap());
         child.kill().unwrap();
         while !procfs.stat(pid).unwrap().unwrap().ended {
             std::thread::yield_now();
         }
-        assert!(!procfs.is_alive(&process).unwrap(), "a zombie is dead");
+        assert!(!procfs.is_alive(&process, true).unwrap(), "a zombie is dead");
         child.wait().unwrap();
-        assert!(!procfs.is_alive(&process).unwrap() && procfs.process(pid).unwrap().is_none());
+        assert!(
+            !procfs.is_alive(&process, true).unwrap() && procfs.process(pid).unwrap().is_none()
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! may hide its cgroup. No clock is asked.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use super::marks::Marks;
 use super::pool_judge::PoolJudge;
@@ -16,13 +17,17 @@ use crate::allocation::{Allocation, CgroupId};
 use crate::host::environ;
 use crate::host::mark::{self, Mark};
 use crate::state::{Contents, Records};
-use crate::task::Life;
+use crate::task::{Life, Process};
 
 /// Judges one record at a time, whatever others there are.
 pub(super) struct Judge<'a> {
     pub(super) node: &'a Node,
     pub(super) state: &'a Contents,
     pub(super) boot_id: String,
+    /// Whether start times can be compared.
+    same_clock: bool,
+    /// The processes that were looked at.
+    seen: RefCell<HashMap<Process, bool>>,
     /// The cgroup of the container that asks: whatever is in it now is not an earlier one's.
     own: Option<&'a CgroupId>,
     /// What was found of marks in the environments of processes.
@@ -35,9 +40,9 @@ impl<'a> Judge<'a> {
     /// An error where the host's processes cannot be seen.
     pub(super) fn new(node: &'a Node, state: &'a Contents) -> Result<Self, Error> {
         node.procfs.sees_the_host()?;
-        let boot_id = node.procfs.boot_id()?;
-        let (marks, unsearched) = (Marks::default(), RefCell::default());
-        Ok(Self { node, state, boot_id, own: None, marks, unsearched })
+        let (boot_id, same_clock) = (node.procfs.boot_id()?, node.procfs.clock_is_the_hosts());
+        let (marks, seen, unsearched) = (Marks::default(), RefCell::default(), RefCell::default());
+        Ok(Self { node, state, boot_id, same_clock, seen, own: None, marks, unsearched })
     }
 
     /// On behalf of a container that is alone in its cgroup.
@@ -66,7 +71,7 @@ impl<'a> Judge<'a> {
         if record.process.boot_id != self.boot_id {
             return Ok(false);
         }
-        if self.node.procfs.is_alive(&record.process)? {
+        if self.is_running(&record.process)? {
             return Ok(true);
         }
         let Some(cgroup) = &record.cgroup else {
@@ -88,6 +93,15 @@ impl<'a> Judge<'a> {
             return Ok(false);
         }
         Ok(now.is_populated()?)
+    }
+
+    fn is_running(&self, process: &Process) -> Result<bool, Error> {
+        if let Some(&is_running) = self.seen.borrow().get(process) {
+            return Ok(is_running);
+        }
+        let is_running = self.node.procfs.is_alive(process, self.same_clock)?;
+        self.seen.borrow_mut().insert(process.clone(), is_running);
+        Ok(is_running)
     }
 
     /// Whether some process is marked as started by an `isolate`; so it is for now where nobody has

@@ -471,22 +471,29 @@ fn forgotten_notice(Forgotten { owner, pid, life }: &Forgotten) -> Notice {
 /// may be thousands.
 fn reclaimed_notices(reclaimed: &[Reclaimed]) -> Vec<Notice> {
     let mut said = Vec::new();
-    for of_list in
-        reclaimed.chunk_by(|a, b| a.list == b.list && a.owner.is_none() == b.owner.is_none())
-    {
-        let Reclaimed { pool, list, pid, owner } = &of_list[0];
-        let more = of_list.len() - 1;
-        let line = |what: String| {
-            Notice::warning(format!("reclaimed CPU list {list} of pool {pool}: {what}"))
-        };
-        if owner.is_none() && more > 0 {
-            said.push(line(format!("process {pid} and {more} more are dead")));
+    let by_list =
+        |a: &Reclaimed, b: &Reclaimed| a.list == b.list && a.owner.is_none() == b.owner.is_none();
+    let mut crowds = Vec::new();
+    for of_list in reclaimed.chunk_by(by_list) {
+        if of_list[0].owner.is_none() && of_list.len() > 1 {
+            crowds.push(of_list);
             continue;
         }
-        for Reclaimed { pid, owner, .. } in of_list {
+        for Reclaimed { pool, list, pid, owner } in of_list {
             let owner = owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
-            said.push(line(format!("process {pid}{owner} is dead")));
+            let line =
+                format!("reclaimed CPU list {list} of pool {pool}: process {pid}{owner} is dead");
+            said.push(Notice::warning(line));
         }
+    }
+    // Nobody wants to know each of them.
+    if let Some(Reclaimed { pool, pid, .. }) = crowds.first().map(|of_list| &of_list[0]) {
+        let lists: Vec<&str> = crowds.iter().map(|of_list| of_list[0].list.as_str()).collect();
+        let more = crowds.iter().map(|of_list| of_list.len()).sum::<usize>() - 1;
+        said.push(Notice::warning(format!(
+            "reclaimed CPU list {} of pool {pool}: process {pid} and {more} more are dead",
+            lists.join(" and ")
+        )));
     }
     said
 }

@@ -1,6 +1,6 @@
 //! Who holds the lists of a pool: what each `tasks` says, and what the records say.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 
@@ -10,21 +10,22 @@ use crate::allocation::{Allocation, Owner};
 use crate::host::own_cgroup;
 use crate::plan::Slot;
 use crate::plan::reconcile::{Forgotten, Reclaimed};
-use crate::pool::{CpuList, Pool};
+use crate::pool::{CpuList, Pool, PoolName};
 use crate::state::{Index, Records};
 use crate::task::{Glance, Judged, Life, Pid, Task, TasksFile};
 
-/// From so many PIDs without a record on, all of the host's are listed once.
+/// After so many PIDs without a record, all of the host's are listed once.
 const MANY: usize = 64;
 
 /// Judges whole pools, since it has all records before it. Each record is judged once.
 pub(super) struct PoolJudge<'a> {
     pub(super) judge: Judge<'a>,
     records: Records,
-    owners: HashSet<Owner>,
-    /// Which of the records name a list.
-    by_slot: HashMap<Slot, Vec<usize>>,
+    /// Which of the records are of a pool.
+    by_pool: HashMap<PoolName, Vec<usize>>,
     alive: Vec<OnceCell<bool>>,
+    /// How many PIDs without a record were looked at.
+    looked_at: Cell<usize>,
     living_pids: OnceCell<HashSet<Pid>>,
     /// Whether this is the first writer of its boot.
     first_of_boot: bool,
@@ -32,16 +33,16 @@ pub(super) struct PoolJudge<'a> {
 
 impl<'a> PoolJudge<'a> {
     pub(super) fn new(judge: Judge<'a>, records: Records) -> Self {
-        let mut by_slot: HashMap<Slot, Vec<usize>> = HashMap::new();
+        let mut by_pool: HashMap<PoolName, Vec<usize>> = HashMap::new();
         for (i, record) in records.readable.iter().enumerate() {
-            for list in &record.lists {
-                by_slot.entry(Slot::new(&record.pool, list)).or_default().push(i);
+            match by_pool.get_mut(&record.pool) {
+                Some(of_pool) => of_pool.push(i),
+                None => drop(by_pool.insert(record.pool.clone(), vec![i])),
             }
         }
-        let owners = records.readable.iter().map(|record| record.owner.clone()).collect();
         let alive = records.readable.iter().map(|_| OnceCell::new()).collect();
         let (living_pids, first_of_boot) = (OnceCell::new(), false);
-        Self { judge, records, owners, by_slot, alive, living_pids, first_of_boot }
+        Self { judge, records, by_pool, alive, looked_at: Cell::new(0), living_pids, first_of_boot }
     }
 
     /// Before anybody else has written in this boot: a PID in the `tasks` of a list that kcm gave
@@ -69,15 +70,28 @@ impl<'a> PoolJudge<'a> {
     /// Reads and judges every list of a pool.
     pub(super) fn pool(&self, pool: Pool<Glance>) -> Result<Pool<Judged>, Error> {
         let Pool { name, exclusive, lists } = pool;
-        let lists = lists.into_iter().map(|list| {
-            let tasks = self.list(&Slot::new(&name, &list.name), exclusive)?;
-            Ok(CpuList { name: list.name, tasks })
+        let mut records: HashMap<&str, Vec<usize>> =
+            lists.iter().map(|list| (list.name.as_str(), Vec::new())).collect();
+        for &i in self.by_pool.get(&name).map_or(&[][..], Vec::as_slice) {
+            for list in &self.records.readable[i].lists {
+                if let Some(records) = records.get_mut(list.as_str()) {
+                    records.push(i);
+                }
+            }
+        }
+        let judged = lists.iter().map(|list| {
+            let slot = Slot::new(&name, &list.name);
+            self.list(&slot, exclusive, &records[list.name.as_str()])
         });
-        Ok(Pool { lists: lists.collect::<Result<_, Error>>()?, name, exclusive })
+        let judged: Vec<Judged> = judged.collect::<Result<_, Error>>()?;
+        let lists = lists.into_iter().zip(judged);
+        let lists = lists.map(|(list, tasks)| CpuList { name: list.name, tasks }).collect();
+        Ok(Pool { lists, name, exclusive })
     }
 
-    fn list(&self, slot: &Slot, exclusive: bool) -> Result<Judged, Error> {
-        let file = self.judge.state.tasks_file(slot)?.unwrap_or(TasksFile::Blank);
+    /// One list, which these records name.
+    fn list(&self, slot: &Slot, exclusive: bool, records: &[usize]) -> Result<Judged, Error> {
+        let file = self.judge.state.tasks_file(slot, exclusive)?.unwrap_or(TasksFile::Blank);
         let (pids, is_damaged) = match &file {
             TasksFile::Pids(pids) => (&pids[..], false),
             TasksFile::Damaged { pids, .. } => (&pids[..], true),
@@ -86,7 +100,7 @@ impl<'a> PoolJudge<'a> {
         let written: HashSet<Pid> = pids.iter().copied().collect();
         let mut by_record: HashMap<Pid, Task> = HashMap::new();
         let mut unwritten = Vec::new();
-        for &i in self.by_slot.get(slot).map_or(&[][..], Vec::as_slice) {
+        for &i in records {
             let record = &self.records.readable[i];
             let pid = record.process.pid;
             if !written.contains(&pid) {
@@ -109,7 +123,7 @@ impl<'a> PoolJudge<'a> {
         {
             let pid = record.process.pid;
             // Its owner may have another record by now, which stays.
-            let is_known = self.owners.contains(&record.owner);
+            let is_known = self.records.of(&record.owner).is_some();
             let nameless = |task: Task| Task { owner: task.owner.filter(|_| !is_known), ..task };
             if !written.contains(&pid) {
                 unwritten.push(nameless(task(record, self.judge.life(record)?, false)));
@@ -121,13 +135,12 @@ impl<'a> PoolJudge<'a> {
         }
         let is_of_before = self.first_of_boot
             && (!matches!(index, Index::None) || self.judge.state.is_as_allocated(slot)?);
-        let many = pids.len() > MANY;
         let mut tasks = Vec::with_capacity(pids.len() + unwritten.len());
         for &pid in pids {
             let task = match by_record.remove(&pid) {
                 Some(task) => task,
                 None => {
-                    let alive = !is_of_before && self.exists(pid, many)?;
+                    let alive = !is_of_before && self.exists(pid)?;
                     let life = if alive { Life::Alive } else { Life::Dead };
                     Task { pid, owner: None, life, is_written: true }
                 }
@@ -157,9 +170,10 @@ impl<'a> PoolJudge<'a> {
     }
 
     /// Whether a PID without a record (the original kcm's, or somebody's hand) is any process's.
-    fn exists(&self, pid: Pid, many: bool) -> Result<bool, Error> {
+    fn exists(&self, pid: Pid) -> Result<bool, Error> {
         let procfs = &self.judge.node.procfs;
-        if !many {
+        if self.looked_at.get() < MANY {
+            self.looked_at.set(self.looked_at.get() + 1);
             return Ok(procfs.stat(pid)?.is_some());
         }
         if let Some(living) = self.living_pids.get() {

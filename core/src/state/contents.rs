@@ -1,5 +1,6 @@
 //! Reading the configuration directory.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -29,10 +30,14 @@ pub(super) const TASKS_FILE: Plain = Plain {
     limit: 1 << 16,
     remedy: "run kcm reconcile, which keeps it as tasks.bad and writes tasks anew",
 };
+/// Of an exclusive list, which has one holder: room for 32 PIDs.
+const EXCLUSIVE_TASKS_FILE: Plain = Plain { limit: 1 << 8, ..TASKS_FILE };
 pub(super) const RECORD_FILE: Plain = Plain {
     limit: 1 << 18,
     remedy: "run kcm reconcile, which sets it aside and says what follows",
 };
+/// As most of kcm's own are; larger ones are read after them, the smallest first.
+const SMALL_RECORD: Plain = Plain { limit: 1 << 11, ..RECORD_FILE };
 /// The time of change of a `tasks` that kcm has written, knowing whose it is, and nobody has changed
 /// since, in seconds since 1970: no real one. The original and whoever else writes into the file set
 /// another. It is in the file's own inode, so that no power cut keeps the one without the other.
@@ -46,7 +51,11 @@ const MEMS_FILE: Plain =
 const STRAY: &str = "move it elsewhere";
 
 /// All records that are read at once have no more bytes than these: a thousand of kcm's own.
-const RECORDS_LIMIT: u64 = 4 << 20;
+const RECORDS_LIMIT: usize = 768 << 10;
+/// Nor do they name more lists: as many as there can be exclusive ones.
+const NAMES_LIMIT: usize = 1 << 13;
+/// Indexes are copies of records; one that is read when these many bytes were says nothing.
+const INDEXES_LIMIT: u64 = RECORDS_LIMIT as u64;
 
 /// The configuration directory, open for reading.
 #[derive(Debug)]
@@ -55,6 +64,8 @@ pub struct Contents {
     pub(super) pools: Dir,
     /// None where nothing was ever allocated.
     pub(super) allocations: Option<Rc<Dir>>,
+    /// How many bytes of indexes are still read.
+    indexes_left: Cell<u64>,
 }
 
 /// One pool as it lies on disk.
@@ -75,12 +86,13 @@ pub struct Records {
     pub readable: Vec<Allocation>,
     /// The others: whose each would be, and why it cannot be read.
     pub unreadable: Vec<(Owner, Error)>,
-    /// Whose were not read, since there are too many bytes of them; the smallest come first.
+    /// Whose were not read, since there are too many bytes of them.
     pub unread: Vec<Owner>,
 }
 
 impl Records {
-    fn of(&self, owner: &Owner) -> Option<&Allocation> {
+    /// The owner's record.
+    pub fn of(&self, owner: &Owner) -> Option<&Allocation> {
         let place = self.readable.binary_search_by(|record| record.owner.cmp(owner));
         place.ok().and_then(|place| self.readable.get(place))
     }
@@ -89,8 +101,8 @@ impl Records {
     pub fn too_many(&self, folder: &Path) -> Option<String> {
         let text = || {
             format!(
-                "{} records in {} were not read, since all together have more than 4 MiB; none that kcm \
-                 writes is so large: look at the largest, and remove what is not kcm's",
+                "{} records in {} were not read, since all together have more than 768 KiB, or name more \
+                 than 8,192 CPU lists, as no node has: look at the largest, and remove what is not kcm's",
                 self.unread.len(),
                 folder.display()
             )
@@ -114,7 +126,7 @@ impl Contents {
             return Err(Error::NotInitialised { path: dir.path().to_owned() });
         };
         let allocations = dir.dir(ALLOCATIONS)?.map(Rc::new);
-        Ok(Self { dir, pools, allocations })
+        Ok(Self { dir, pools, allocations, indexes_left: Cell::new(INDEXES_LIMIT) })
     }
 
     /// The names of all pools, sorted.
@@ -205,8 +217,8 @@ impl Contents {
     }
 
     /// A list's `tasks`; none where the list is gone.
-    pub fn tasks_file(&self, slot: &Slot) -> Result<Option<TasksFile>, Error> {
-        match self.read_tasks(slot) {
+    pub fn tasks_file(&self, slot: &Slot, exclusive: bool) -> Result<Option<TasksFile>, Error> {
+        match self.read_tasks(slot, if exclusive { EXCLUSIVE_TASKS_FILE } else { TASKS_FILE }) {
             Ok(file) => Ok(file),
             Err(error) if error.is_content() => {
                 Ok(Some(TasksFile::Damaged { cause: error.to_string(), pids: Vec::new() }))
@@ -215,9 +227,9 @@ impl Contents {
         }
     }
 
-    fn read_tasks(&self, slot: &Slot) -> Result<Option<TasksFile>, Error> {
+    fn read_tasks(&self, slot: &Slot, plain: Plain) -> Result<Option<TasksFile>, Error> {
         let Some(dir) = self.list_dir(slot)? else { return Ok(None) };
-        let Some(bytes) = dir.read(TASKS, TASKS_FILE)? else {
+        let Some(bytes) = dir.read(TASKS, plain)? else {
             return Ok(Some(TasksFile::Blank));
         };
         if !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0) {
@@ -238,10 +250,8 @@ impl Contents {
     }
 
     pub(super) fn list_dir(&self, slot: &Slot) -> Result<Option<Dir>, Error> {
-        match self.pools.dir(slot.pool.as_ref())? {
-            Some(pool) => pool.dir(&slot.list),
-            None => Ok(None),
-        }
+        // By one call: no link is followed in any part of a path.
+        self.pools.dir(&format!("{}/{}", slot.pool, slot.list))
     }
 
     /// Whether a list has an index, whatever is in it.
@@ -259,6 +269,11 @@ impl Contents {
     /// What a list's index is.
     pub fn index(&self, slot: &Slot, known: &Records) -> Result<Index, Error> {
         let Some(dir) = self.list_dir(slot)? else { return Ok(Index::None) };
+        let size = dir.look(INDEX)?.map_or(0, |looked| looked.size);
+        let Some(left) = self.indexes_left.get().checked_sub(size) else {
+            return Ok(Index::Unreadable);
+        };
+        self.indexes_left.set(left);
         Ok(match read_index(&dir)? {
             Index::Other(record) if known.of(&record.owner) == Some(&*record) => {
                 Index::Known(record.owner)
@@ -270,7 +285,7 @@ impl Contents {
     /// The PIDs in a list's `tasks`, for whoever shows them; none where the list is gone. An error
     /// where it is damaged.
     pub fn tasks(&self, slot: &Slot) -> Result<Option<Vec<Pid>>, Error> {
-        match self.read_tasks(slot)? {
+        match self.read_tasks(slot, TASKS_FILE)? {
             None => Ok(None),
             Some(TasksFile::Blank) => Ok(Some(Vec::new())),
             Some(TasksFile::Pids(pids)) => Ok(Some(pids)),
@@ -287,7 +302,7 @@ impl Contents {
     /// The owner's record; none where there is none.
     pub fn record(&self, owner: &Owner) -> Result<Option<Allocation>, Error> {
         match &self.allocations {
-            Some(dir) => read_record(dir, owner),
+            Some(dir) => Ok(read_record(dir, owner, RECORD_FILE)?.map(|(record, _)| record)),
             None => Ok(None),
         }
     }
@@ -312,34 +327,27 @@ impl Contents {
         Ok(false)
     }
 
-    /// All records, the smallest first, as far as 4 MiB go: whoever may write the directory must
+    /// All records, those of 2 KiB and less first, as far as 768 KiB go: whoever may write the directory must
     /// not be able to stop the node by what it has to read.
     pub fn records(&self) -> Result<Records, Error> {
-        let mut records = Records::default();
-        let Some(dir) = &self.allocations else { return Ok(records) };
-        let mut files = Vec::new();
+        let mut reading = Reading::default();
+        let Some(dir) = &self.allocations else { return Ok(reading.records) };
+        let mut large = Vec::new();
         for entry in dir.entries()? {
             let owner = entry.name.strip_suffix(RECORD_SUFFIX).and_then(|name| name.parse().ok());
             let Some(owner): Option<Owner> = owner else { continue };
-            let size = dir.look(&entry.name)?.map_or(0, |looked| looked.size);
-            files.push((size.min(RECORD_FILE.limit + 1), owner));
-        }
-        files.sort();
-        let mut left = RECORDS_LIMIT;
-        for (size, owner) in files {
-            // One that is too large is not read.
-            let cost = if size > RECORD_FILE.limit { 0 } else { size };
-            let Some(rest) = left.checked_sub(cost) else {
-                records.unread.push(owner);
-                continue;
-            };
-            left = rest;
-            match read_record(dir, &owner) {
-                Ok(Some(record)) => records.readable.push(record),
-                Ok(None) => {}
-                Err(error) => records.unreadable.push((owner, error)),
+            if let Err(Error::TooLarge { .. }) = reading.read(dir, &owner, SMALL_RECORD) {
+                let size = dir.look(&entry.name)?.map_or(0, |looked| looked.size);
+                large.push((size, owner));
             }
         }
+        large.sort();
+        for (_, owner) in large {
+            if let Err(error) = reading.read(dir, &owner, RECORD_FILE) {
+                reading.records.unreadable.push((owner, error));
+            }
+        }
+        let mut records = reading.records;
         records.readable.sort_by(|a, b| a.owner.cmp(&b.owner));
         Ok(records)
     }
@@ -395,16 +403,60 @@ fn read_memory(pool: &Dir) -> Result<Memory, Error> {
     }
 }
 
-fn read_record(dir: &Dir, owner: &Owner) -> Result<Option<Allocation>, Error> {
+/// All records, as far as the limits go.
+struct Reading {
+    records: Records,
+    bytes_left: usize,
+    names_left: usize,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { records: Records::default(), bytes_left: RECORDS_LIMIT, names_left: NAMES_LIMIT }
+    }
+}
+
+impl Reading {
+    /// One more. An error where it is larger than that, and nothing else.
+    fn read(&mut self, dir: &Dir, owner: &Owner, plain: Plain) -> Result<(), Error> {
+        let Records { readable, unreadable, unread } = &mut self.records;
+        if self.bytes_left == 0 || self.names_left == 0 {
+            unread.push(owner.clone());
+            return Ok(());
+        }
+        match read_record(dir, owner, plain) {
+            Ok(Some((record, size))) => {
+                let (bytes, names) = (&mut self.bytes_left, &mut self.names_left);
+                let is_within = size <= *bytes && record.lists.len() <= *names;
+                *bytes = bytes.saturating_sub(size);
+                *names = names.saturating_sub(record.lists.len());
+                match is_within {
+                    true => readable.push(record),
+                    false => unread.push(record.owner),
+                }
+            }
+            Ok(None) => {}
+            Err(error @ Error::TooLarge { .. }) => return Err(error),
+            Err(error) => unreadable.push((owner.clone(), error)),
+        }
+        Ok(())
+    }
+}
+
+fn read_record(
+    dir: &Dir,
+    owner: &Owner,
+    plain: Plain,
+) -> Result<Option<(Allocation, usize)>, Error> {
     let name = record_name(owner);
-    let Some(bytes) = dir.read(&name, RECORD_FILE)? else { return Ok(None) };
+    let Some(bytes) = dir.read(&name, plain)? else { return Ok(None) };
     let remedy = RECORD_FILE.remedy;
     let malformed = |cause: String| Error::Malformed { path: dir.child(&name), cause, remedy };
     let record = parse_record(&bytes).map_err(malformed)?;
     if record.owner != *owner {
         return Err(malformed(format!("it says that its owner is {}", record.owner)));
     }
-    Ok(Some(record))
+    Ok(Some((record, bytes.len())))
 }
 
 /// The index in a list's folder, whosever record it is.

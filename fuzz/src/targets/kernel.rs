@@ -53,7 +53,7 @@ pub(super) fn procfs(data: &[u8]) {
         let procfs = Procfs::new(root);
         let pid: Pid = "5".parse().unwrap();
         if let Ok(Some(process)) = procfs.process(pid) {
-            let _ = procfs.is_alive(&process).unwrap();
+            let _ = procfs.is_alive(&process, true).unwrap();
         }
         let _ = (procfs.boot_id(), procfs.own_capabilities(), procfs.sees_the_host().is_ok());
         let _ = (procfs.allowed_cpus(pid, pid), procfs.cgroup(pid), procfs.own_cgroup());

@@ -5,6 +5,7 @@
 mod contention;
 mod describe;
 mod hook;
+mod hostile;
 mod isolate;
 mod machine;
 mod measure;
@@ -41,10 +42,17 @@ fn main() {
     let noop = build_noop(&folder);
     let bench = Bench { folder, noop };
     let mut report = Report::new(machine::description());
+    if std::env::args().any(|word| word == "hostile") {
+        hostile::allocate(&bench, &mut report);
+        hostile::allocate_shared(&bench, &mut report);
+        return println!("docs/benchmarks.md is left as it is");
+    }
     hook::without_annotation(&bench, &mut report);
     hook::allocate(&bench, &mut report);
     hook::release(&bench, &mut report);
     hook::large_pool(&bench, &mut report);
+    hostile::allocate(&bench, &mut report);
+    hostile::allocate_shared(&bench, &mut report);
     runtime::run(&bench, &mut report);
     describe::describe(&bench, &mut report);
     isolate::run(&bench, &mut report);

@@ -89,7 +89,7 @@ impl Place {
         }
         if let Some(record) = record {
             fs::write(&record_path, record).unwrap();
-            fs::hard_link(&record_path, &index_path).unwrap();
+            fs::write(&index_path, record).unwrap();
         }
     }
 }
