@@ -226,7 +226,8 @@ impl Node {
         notices: &mut Vec<Notice>,
     ) -> Result<PoolJudge<'a>, Error> {
         let (records, aside) = readable_records(state)?;
-        notices.extend(aside.into_iter().map(Notice::warning));
+        notices.extend(aside.into_iter().map(|aside| Notice::warning(aside.said)));
+        notices.extend(records.too_many(&state.allocations_path()).map(Notice::warning));
         Ok(Judge::new(self, state)?.asked_by(own).after(marks.clone()).knowing(records))
     }
 
@@ -413,19 +414,25 @@ fn free_at_a_glance(
     Ok(Some(lists))
 }
 
-/// All records that can be read; the others are set aside, and said to be.
-fn readable_records(state: &Update) -> Result<(Records, Vec<String>), Error> {
+/// A record that was set aside, and what is to be said of it.
+struct Aside {
+    owner: Owner,
+    said: String,
+}
+
+/// All records that can be read; the others are set aside.
+fn readable_records(state: &Update) -> Result<(Records, Vec<Aside>), Error> {
     let mut records = state.records()?;
-    let mut said = Vec::new();
+    let mut aside = Vec::new();
     for (owner, error) in std::mem::take(&mut records.unreadable) {
         if !error.is_content() {
             // It may be the record of a container that outlives its init.
             return Err(error.into());
         }
-        said.push(set_aside(state, &owner, &error));
+        let said = set_aside(state, &owner, &error);
+        aside.push(Aside { owner, said });
     }
-    said.extend(records.too_many(&state.allocations_path()));
-    Ok((records, said))
+    Ok((records, aside))
 }
 
 /// What cannot be set aside (a folder stands there) counts as absent all the same.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::marks::Marks;
 use super::pool_judge::PoolJudge;
 use super::repair::{Live, Mismatch};
-use super::{Error, Judge, Node, forgotten_notice, now, readable_records};
+use super::{Aside, Error, Judge, Node, forgotten_notice, now, readable_records};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId, Details, Owner};
 use crate::host::environ;
@@ -66,8 +66,10 @@ impl Node {
         let boot_id = judge.boot_id.clone();
         state.remove_leftovers()?;
         let (records, aside) = readable_records(state)?;
+        let records_too_many = records.too_many(&state.allocations_path());
         let judge = judge.knowing(records).first_of_boot(!state.is_of_boot(&boot_id)?);
-        let mut found = Reconciled { failures: aside, ..Reconciled::default() };
+        let mut found = Reconciled::default();
+        found.failures.extend(records_too_many);
         found.failures.extend(state.odd()?.iter().map(ToString::to_string));
         let mut pools: BTreeMap<PoolName, Option<Pool<Judged>>> = BTreeMap::new();
         for name in state.pool_names()? {
@@ -86,6 +88,13 @@ impl Node {
         }
         let pools: Vec<Pool<Judged>> = pools.into_values().flatten().collect();
         self.write_lost_records(state, &pools, judge.records(), notices)?;
+        for Aside { owner, said } in aside {
+            // One that was written anew no person has to look at.
+            match state.record(&owner) {
+                Ok(Some(_)) => notices.push(Notice::warning(said)),
+                _ => found.failures.push(said),
+            }
+        }
         found.failures.extend(still_aside(state)?);
         if state.was_used() {
             state.enter_boot(&boot_id)?;
