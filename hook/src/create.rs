@@ -9,6 +9,8 @@ use kcm_core::host::checkpoints;
 use kcm_core::host::mark::{self, Mark};
 use kcm_core::host::procfs::Procfs;
 use kcm_core::host::sysfs;
+use kcm_core::node::pin::pin;
+use kcm_core::node::target::{Call, Target};
 use kcm_core::node::{Granted, pool_as_made};
 use kcm_core::request::Request;
 use kcm_core::state::{LockTimeout, Memory};
@@ -18,9 +20,9 @@ use kcm_core::{CpuSet, Node};
 use crate::annotations::{Wish, refuse_cores_of_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
+use crate::node::node;
 use crate::oci::{Bundle, State};
-use crate::target::{Call, Target, node};
-use crate::{default_pool, logging, pin};
+use crate::{default_pool, logging};
 
 /// Who called, and when.
 #[derive(Clone, Copy)]
@@ -149,7 +151,7 @@ fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result
         Memory::AsItIs => None,
         Memory::Local => nodes_of(node, &granted.allocation, &cpus)?,
     };
-    pin::pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
+    pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
     // Only now, since it says that the container was bound.
     mark::set(&target.cgroup, &Mark::on(&granted.allocation))?;
     let mut notices = Vec::new();

@@ -3,15 +3,16 @@
 //! start: a broken configuration directory must not stop a node's every container.
 
 use anyhow::Context;
+use kcm_core::node::pin::pin;
+use kcm_core::node::target::Target;
 use kcm_core::node::{pool_as_made, union_of};
 use kcm_core::pool::PoolName;
 use kcm_core::state::LockTimeout;
 
 use crate::args::Args;
 use crate::create::Caller;
+use crate::node::node;
 use crate::oci::State;
-use crate::pin;
-use crate::target::{Target, node};
 
 pub(crate) fn bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) {
     if let Err(error) = try_bind(args, state, pool, caller) {
@@ -38,7 +39,7 @@ fn try_bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) -> anyh
         "none of its CPUs is in {}, which is all that the parent cgroup may use",
         target.usable
     );
-    pin::pin(&mut target, &node.procfs, &cpus, None).context("it may run anywhere")?;
+    pin(&mut target, &node.procfs, &cpus, None).context("it may run anywhere")?;
     log::debug!(
         "{:?} is on default CPUs {cpus} in {} us",
         state.id(),

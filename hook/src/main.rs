@@ -7,10 +7,9 @@ mod create;
 mod default_pool;
 mod identity;
 mod logging;
+mod node;
 mod oci;
-mod pin;
 mod poststop;
-mod target;
 
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;

@@ -10,8 +10,8 @@ use crate::annotations::mentions_pool;
 use crate::args::Args;
 use crate::create::Caller;
 use crate::logging;
+use crate::node::node;
 use crate::oci::State;
-use crate::target::node;
 
 pub(crate) fn poststop(args: &Args, state: &State, caller: Caller) -> anyhow::Result<()> {
     // Where nothing tells (a bundle that is gone) the container may hold something all the same.

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use super::cgroup::{Cgroup, Hierarchy, Version, write};
 use super::mark::{self, Mark};
 use super::procfs::Procfs;
+use super::scope::Scope;
 use super::systemd::{self, NewScope, Systemd};
 use super::{Error, list, read_existing};
 use crate::allocation::{Allocation, CgroupId};
@@ -45,13 +46,8 @@ pub struct OwnCgroup {
     /// The cgroup above it.
     above: Cgroup,
     /// Where systemd made it.
-    scope: Option<MadeBySystemd>,
-}
-
-#[derive(Debug)]
-struct MadeBySystemd {
-    unit: String,
-    systemd: Systemd,
+    scope: Option<Scope>,
+    /// Keeps that until the command is in it.
     placeholder: Option<Placeholder>,
 }
 
@@ -67,16 +63,6 @@ pub enum Failure {
     /// systemd.
     #[error(transparent)]
     Systemd(#[from] systemd::Error),
-    /// The kernel has other CPUs than were asked for.
-    #[error("cgroup {cgroup} has CPUs {actual} after {cpus} were set")]
-    OtherCpus {
-        /// Its path.
-        cgroup: String,
-        /// What was set.
-        cpus: CpuSet,
-        /// What holds.
-        actual: CpuSet,
-    },
 }
 
 impl OwnCgroup {
@@ -112,7 +98,7 @@ impl OwnCgroup {
             true => format!("{name}-{}", kcm.start_time.unwrap_or_default()),
         };
         let cgroup = make_folder(&above, &name)?;
-        let own = Self { id: id(&cgroup)?, cgroup, above, scope: None };
+        let own = Self { id: id(&cgroup)?, cgroup, above, scope: None, placeholder: None };
         match own.has_cpus_and_memory() {
             Ok(()) => Ok(own),
             Err(error) => {
@@ -147,9 +133,8 @@ impl OwnCgroup {
         })?;
         let cgroup = slice.child(&unit);
         let id = id(&cgroup)?;
-        let placeholder = Some(placeholder);
-        let scope = Some(MadeBySystemd { unit, systemd, placeholder });
-        Ok(Self { cgroup, id, above: slice, scope })
+        let scope = Some(Scope::made(unit, cgroup.clone(), systemd));
+        Ok(Self { cgroup, id, above: slice, scope, placeholder: Some(placeholder) })
     }
 
     /// Its path below the hierarchy's root.
@@ -172,19 +157,9 @@ impl OwnCgroup {
         Ok(mark::set(&self.cgroup, &Mark::on(record))?)
     }
 
-    /// Restricts it to CPUs, and makes sure that it has exactly those.
-    pub fn set_cpus(&mut self, cpus: &CpuSet) -> Result<(), Failure> {
-        if let Some(MadeBySystemd { unit, systemd, .. }) = &mut self.scope {
-            // First, because systemd writes its own value back on any reload.
-            systemd.set_allowed_cpus(unit, cpus, None)?;
-        }
-        self.cgroup.set_cpus(cpus)?;
-        let actual = self.cgroup.effective_cpus()?;
-        if actual != *cpus {
-            let cgroup = self.path().to_owned();
-            return Err(Failure::OtherCpus { cgroup, cpus: cpus.clone(), actual });
-        }
-        Ok(())
+    /// It, and the scope where systemd made it.
+    pub fn parts(&mut self) -> (&Cgroup, Option<&mut Scope>) {
+        (&self.cgroup, self.scope.as_mut())
     }
 
     /// The file into which a process writes 0 to enter it. A process that has just been forked has
@@ -200,9 +175,7 @@ impl OwnCgroup {
 
     /// Tells that the command is in it, or never will be.
     pub fn has_been_entered(&mut self) {
-        if let Some(scope) = &mut self.scope {
-            scope.placeholder = None;
-        }
+        self.placeholder = None;
     }
 
     /// The processes in it.

@@ -55,6 +55,11 @@ impl Scope {
         Ok(is_there.then_some(Self { unit, cgroup: at, systemd }))
     }
 
+    /// One that systemd has just made, with the connection by which it was asked to.
+    pub(super) fn made(unit: String, cgroup: Cgroup, systemd: Systemd) -> Self {
+        Self { unit, cgroup, systemd }
+    }
+
     /// The scope's own cgroup.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup

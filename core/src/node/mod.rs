@@ -3,10 +3,12 @@
 
 mod judge;
 mod marks;
+pub mod pin;
 mod pool_judge;
 mod reconcile;
 mod repair;
 mod survey;
+pub mod target;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Judge, Node};
+use super::{Error, Judge, Node, pin};
 use crate::CpuSet;
 use crate::allocation::Allocation;
 use crate::host::cgroup::{Cgroup, Hierarchy, Version};
@@ -106,9 +106,12 @@ pub enum NotRepaired {
         /// What holds.
         actual: CpuSet,
     },
-    /// systemd or the cgroup file system.
+    /// systemd.
     #[error(transparent)]
     Scope(#[from] scope::Error),
+    /// The cgroup does not take its CPUs.
+    #[error(transparent)]
+    Pin(#[from] pin::Error),
     /// The configuration directory, or the kernel's files.
     #[error(transparent)]
     Node(#[from] Error),
@@ -219,15 +222,12 @@ impl Node {
             let cgroup = self.cgroup_of(hierarchy, allocation)?;
             if cgroup.effective_cpus()? != cpus {
                 let all = cgroup.processes()?;
-                if let Some(mut scope) = Scope::of(&cgroup, |at| Ok(at.processes()? == all))? {
-                    // First, because systemd writes its own value back on any reload.
-                    scope.set_cpus(&cpus, None)?;
-                }
-                let set = cgroup.set_cpus(&cpus);
-                if set.is_err() || cgroup.effective_cpus()? != cpus {
+                let mut scope = Scope::of(&cgroup, |at| Ok(at.processes()? == all))?;
+                let restricted = pin::restrict(&cgroup, scope.as_mut(), &cpus, None);
+                if restricted.is_err() {
                     lacking(&cgroup, &cpus)?;
                 }
-                set?;
+                restricted?;
             }
             match self.seen(pid, Some(allocation))? {
                 Some(seen) if seen.is_right(&cpus) => Ok(()),

@@ -5,9 +5,9 @@ use std::fs::File;
 
 use anyhow::Context;
 use kcm_core::allocation::{Allocation, Details, Owner};
-use kcm_core::host::own_cgroup::{Failure, OwnCgroup};
+use kcm_core::host::own_cgroup::OwnCgroup;
 use kcm_core::host::{affinity, environ};
-use kcm_core::node::{self, Granted};
+use kcm_core::node::{self, Granted, pin};
 use kcm_core::request::Request;
 use kcm_core::task::Process;
 use kcm_core::{CpuSet, Node};
@@ -67,7 +67,7 @@ impl<'n> Held<'n> {
                     }
                 },
             },
-            Err(error) => (take(None)?, Err(error)),
+            Err(error) => (take(None)?, Err(error.into())),
         };
         let mut notices = Vec::new();
         let confirmed = node.confirm(&granted, &mut notices);
@@ -229,11 +229,12 @@ fn owner(process: &Process, is_taken: bool) -> anyhow::Result<Owner> {
 }
 
 /// Has the cgroup keep to the CPUs, and hold them.
-fn restrict(own: &mut OwnCgroup, allocation: &Allocation) -> Result<(), Failure> {
+fn restrict(own: &mut OwnCgroup, allocation: &Allocation) -> anyhow::Result<()> {
     if allocation.affinity {
-        own.set_cpus(&allocation.cpus())?;
+        let (cgroup, scope) = own.parts();
+        pin::restrict(cgroup, scope, &allocation.cpus(), None)?;
     }
-    own.mark(allocation)
+    Ok(own.mark(allocation)?)
 }
 
 /// What cannot be given back now is taken back by the next allocation: this process is dead then.

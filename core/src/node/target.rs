@@ -1,86 +1,91 @@
 //! The right process and the right cgroup: found and checked before anything is touched.
 
-use std::path::{Path, PathBuf};
-
-use kcm_core::allocation::CgroupId;
-use kcm_core::host;
-use kcm_core::host::cgroup::{self, Cgroup, Hierarchy};
-use kcm_core::host::criu;
-use kcm_core::host::procfs::{Blind, Procfs};
-use kcm_core::host::scope::{self, Scope};
-use kcm_core::state::{ConfDir, LockTimeout};
-use kcm_core::task::{Pid, Process};
-use kcm_core::{CpuSet, Node};
+use super::Node;
+use crate::CpuSet;
+use crate::allocation::CgroupId;
+use crate::host;
+use crate::host::cgroup::{self, Cgroup};
+use crate::host::criu;
+use crate::host::procfs::Blind;
+use crate::host::scope::{self, Scope};
+use crate::task::{Pid, Process};
 
 /// A container's init and where it is.
-pub(crate) struct Target {
-    pub(crate) process: Process,
+#[derive(Debug)]
+pub struct Target {
+    /// Its init.
+    pub process: Process,
     /// Holds init and nothing else, but for the CRIU that restores it.
-    pub(crate) cgroup: Cgroup,
+    pub cgroup: Cgroup,
     /// Which one that is.
-    pub(crate) cgroup_id: CgroupId,
+    pub cgroup_id: CgroupId,
     /// The container's scope, where systemd has one for it.
-    pub(crate) scope: Option<Scope>,
+    pub scope: Option<Scope>,
     /// What the container may use at all: its parent's effective cpuset.
-    pub(crate) usable: CpuSet,
+    pub usable: CpuSet,
     /// The CPUs that it had when its checkpoint was made; none for a new container.
-    pub(crate) had: Option<CpuSet>,
+    pub had: Option<CpuSet>,
 }
 
 /// Who called, for what.
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
     /// The runtime's process, or whatever it had us started by.
-    pub(crate) runtime: u32,
+    pub runtime: u32,
     /// The host PID in the container's state.
-    pub(crate) pid: Option<i64>,
+    pub pid: Option<i64>,
     /// Whether the state is that of a container that is being restored.
-    pub(crate) is_restored: bool,
+    pub is_restored: bool,
 }
 
 /// Why a process is not one to be pinned.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
+    /// The state names no process of the host.
     #[error(
         "the container state has {0} where a container's host PID is needed; configure the hook for \
          createRuntime, on the host"
     )]
     NoHostPid(String),
+    /// It has ended.
     #[error("the container's process {0} has ended already")]
     Ended(Pid),
+    /// It is in no cgroup.
     #[error("process {0} is in no cgroup of the cpuset controller")]
     NoCgroup(Pid),
+    /// Others are in its cgroup.
     #[error(
         "the container has no cgroup of its own (its process is in {0}, with others or with its \
          runtime); start it with cgroups enabled"
     )]
     NotItsOwn(String),
+    /// Others are in the cgroup of a container that is being restored.
     #[error(
         "the container cannot be restored into {cgroup}: process {stranger} is in it, which is \
          neither its init nor CRIU at work for the runtime that called this hook; restore it into a \
          cgroup of its own (linux.cgroupsPath in the bundle), or end that process"
     )]
-    Strangers { cgroup: String, stranger: Pid },
+    Strangers {
+        /// The cgroup.
+        cgroup: String,
+        /// Who is in it.
+        stranger: Pid,
+    },
+    /// The host's processes cannot be seen.
     #[error(transparent)]
     Blind(#[from] Blind),
+    /// The kernel's files.
     #[error(transparent)]
     Host(#[from] host::Error),
+    /// systemd.
     #[error(transparent)]
     Scope(#[from] scope::Error),
-}
-
-/// This node, as a hook on the host sees it.
-pub(crate) fn node(conf_dir: PathBuf, limit: LockTimeout) -> Result<Node, host::Error> {
-    let procfs = Procfs::new("/proc");
-    let hierarchy = Hierarchy::find(Path::new("/sys/fs/cgroup"), &procfs.own_cgroup()?)?;
-    let (conf, hierarchy) = (ConfDir::new(conf_dir, limit), Some(hierarchy));
-    Ok(Node { conf, procfs, hierarchy, sys_root: "/".into() })
 }
 
 impl Target {
     /// Finds the container's process by the PID in its state, and makes sure that it is alone in a
     /// cgroup of its own.
-    pub(crate) fn find(node: &Node, call: Call) -> Result<Self, Error> {
+    pub fn find(node: &Node, call: Call) -> Result<Self, Error> {
         let Call { pid, .. } = call;
         let not_host = || Error::NoHostPid(pid.map_or("no pid".into(), |pid| format!("pid {pid}")));
         let pid = pid.and_then(|pid| i32::try_from(pid).ok());
