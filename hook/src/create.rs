@@ -89,8 +89,9 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let mut notices = Vec::new();
             let allocated = node.allocate(&request, &mut notices);
             logging::log_all(&notices);
-            let granted = allocated.with_context(asked)?;
-            let pinned = caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &granted));
+            let mut granted = allocated.with_context(asked)?;
+            let pinned =
+                caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &mut granted));
             if let Err(error) = pinned {
                 give_back(&node, &granted.allocation);
                 return Err(error);
@@ -145,7 +146,7 @@ fn refuse_two_managers(bundle: &Bundle) -> anyhow::Result<()> {
     }
 }
 
-fn pin_to(node: &Node, target: &mut Target, granted: &Granted) -> anyhow::Result<()> {
+fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Result<()> {
     let cpus = granted.allocation.cpus();
     let memory_nodes = match granted.memory {
         Memory::AsItIs => None,

@@ -126,6 +126,63 @@ fn what_happened_to_a_tasks_is_mended_by_reconcile_and_is_no_concern_when_the_ho
 }
 
 #[test]
+fn what_happened_to_an_index_is_no_concern_when_the_holder_ends() {
+    for harmed in HARMS {
+        for reconciled in [false, true] {
+            let conf = ConfDir::new(&[("p", true, &["0"])]);
+            let (mut first, _) = create(&conf, "first");
+            harm(&conf.index_path("p", "0"), harmed);
+            first.kill();
+            HookCall::poststop(conf.path(), first.id()).run().must_succeed();
+            if reconciled {
+                reconcile(&conf, &[]).succeeded();
+                assert!(!conf.index_path("p", "0").exists(), "{}", harmed.0);
+            }
+            for _ in 0..2 {
+                let (mut next, is_given) = create(&conf, "next");
+                assert!(is_given, "{}: {:?}", harmed.0, tree(conf.path()));
+                assert_eq!(conf.tasks("p", "0"), next.pid().to_string());
+                next.kill();
+                HookCall::poststop(conf.path(), next.id()).run().must_succeed();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_of_a_folder_in_the_place_of_tasks_is_no_directory_of_cmk() {
+    let conf = ConfDir::new(&[("p", true, &["0"]), ("q", true, &["1"])]);
+    let (first, _) = create(&conf, "first");
+    harm(
+        &conf.tasks_path("p", "0"),
+        HARMS.into_iter().find(|(what, _)| *what == "a folder").unwrap(),
+    );
+    reconcile(&conf, &[]);
+    assert!(conf.path().join("pools/p/0/tasks.bad").is_dir());
+    fs::remove_file(conf.tasks_path("p", "0")).unwrap();
+    let (_next, is_given) = create(&conf, "next");
+    assert!(!is_given, "it is still held");
+    let other = StandIn::new(&new_id("other"));
+    HookCall::create(conf.path(), &other, "q").run().must_succeed();
+    reconcile(&conf, &[]).succeeded();
+    assert_eq!(conf.tasks("p", "0"), first.pid().to_string());
+}
+
+#[test]
+fn where_a_file_system_has_no_hard_links_each_index_is_a_copy() {
+    use kcm_tests::strace::Trace;
+    let conf = ConfDir::new(&[("p", true, &["0", "1"])]);
+    let both = StandIn::new(&new_id("both"));
+    let call = HookCall::create_cores(conf.path(), &both, "p", 2);
+    Trace::of(&call, &["linkat:error=EPERM"]).ran.must_succeed();
+    let record = fs::read(conf.record_path(both.id())).unwrap();
+    for list in ["0", "1"] {
+        assert_eq!(fs::read(conf.index_path("p", list)).unwrap(), record);
+        assert_eq!(conf.tasks("p", list), both.pid().to_string());
+    }
+}
+
+#[test]
 fn two_lists_of_one_holder_are_held_whichever_of_their_tasks_is_lost() {
     for lost in [&["0"][..], &["1"], &["0", "1"]] {
         let conf = ConfDir::new(&[("p", true, &["0", "1"])]);

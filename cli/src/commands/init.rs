@@ -68,14 +68,14 @@ impl Init {
         let machine = Machine::from_environment();
         let plan = init(&machine.topology(&machine.isolated()?)?, request)?;
         plan.pools.iter().try_for_each(check_names)?;
-        match state::create(path, &plan.pools, limit)? {
+        match state::create(path, &plan.pools, limit, |there| Existing::read(path, there))? {
             Created::New => {
                 logging::notices(plan.notices);
                 log::info!("Made {}.", path.display());
                 Ok(())
             }
             // Another init was faster.
-            Created::Existing(contents) => self.compare(Existing::read(path, &contents)?),
+            Created::Existing(existing) => self.compare(existing?),
         }
     }
 

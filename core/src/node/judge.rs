@@ -3,7 +3,7 @@
 //! An owner is dead if its process is (absent, another with its PID, of another boot, or a zombie
 //! with no other thread) *and* its cgroup is gone, another of the same path, another owner's by now,
 //! or holds no process (a container with the host's PID namespace may outlive its init) or, for an
-//! `isolate` without a cgroup, nobody has its record locked, as all do that it started, *and* no
+//! `isolate` without a cgroup, nobody has its record or its index locked, as all do that it started, *and* no
 //! process is marked as its ([`super::marks`]). Nobody is judged through a procfs that may hide processes, and no container where the cgroup file system
 //! may hide its cgroup. No clock is asked.
 

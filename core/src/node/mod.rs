@@ -235,13 +235,13 @@ impl Node {
 
     /// Makes sure, when an owner was bound and marked, that what it was given is its own still: whoever
     /// damages one file after the other while it is bound may have had it taken for one that never was.
-    pub fn confirm(&self, granted: &Granted, notices: &mut Vec<Notice>) -> Result<(), Error> {
+    pub fn confirm(&self, granted: &mut Granted, notices: &mut Vec<Notice>) -> Result<(), Error> {
         let is_in_place = granted.hold.as_ref().map_or(Ok(true), Hold::is_in_place)?;
         if is_in_place {
             return Ok(());
         }
         let Allocation { owner, pool, lists, process, .. } = &granted.allocation;
-        self.conf.update(|state| {
+        let hold = self.conf.update(|state| {
             let judge = self.pool_judge(state, None, &Marks::default(), notices)?;
             let pool = judge.pool(state.pool(pool)?.pool)?;
             let mut ours = Vec::new();
@@ -255,12 +255,14 @@ impl Node {
                 }
                 ours.push((list.clone(), living));
             }
-            state.apply(&put(&granted.allocation, pool.exclusive, &ours))?;
+            let hold = state.apply_and_hold(&put(&granted.allocation, pool.exclusive, &ours))?;
             notices.push(Notice::warning(format!(
                 "wrote anew what {owner} was given: its record was damaged while it was bound"
             )));
-            Ok(())
-        })
+            Ok(hold)
+        })?;
+        granted.hold = hold;
+        Ok(())
     }
 
     /// Gives back what a dead holder of this name has; a live one keeps it.

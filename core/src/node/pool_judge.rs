@@ -24,6 +24,7 @@ pub(super) struct PoolJudge<'a> {
     /// Which of the records are of a pool.
     by_pool: HashMap<PoolName, Vec<usize>>,
     alive: Vec<OnceCell<bool>>,
+    lives: Vec<OnceCell<Life>>,
     /// How many PIDs without a record were looked at.
     looked_at: Cell<usize>,
     living_pids: OnceCell<HashSet<Pid>>,
@@ -41,8 +42,18 @@ impl<'a> PoolJudge<'a> {
             }
         }
         let alive = records.readable.iter().map(|_| OnceCell::new()).collect();
+        let lives = records.readable.iter().map(|_| OnceCell::new()).collect();
         let (living_pids, first_of_boot) = (OnceCell::new(), false);
-        Self { judge, records, by_pool, alive, looked_at: Cell::new(0), living_pids, first_of_boot }
+        Self {
+            judge,
+            records,
+            by_pool,
+            alive,
+            lives,
+            looked_at: Cell::new(0),
+            living_pids,
+            first_of_boot,
+        }
     }
 
     /// Before anybody else has written in this boot: a PID in the `tasks` of a list that kcm gave
@@ -163,10 +174,14 @@ impl<'a> PoolJudge<'a> {
     }
 
     fn life(&self, i: usize) -> Result<Life, Error> {
-        match self.is_alive(i)? {
-            true => self.judge.life(&self.records.readable[i]),
-            false => Ok(Life::Dead),
+        if let Some(&life) = self.lives[i].get() {
+            return Ok(life);
         }
+        let life = match self.is_alive(i)? {
+            true => self.judge.life(&self.records.readable[i])?,
+            false => Life::Dead,
+        };
+        Ok(*self.lives[i].get_or_init(|| life))
     }
 
     /// Whether a PID without a record (the original kcm's, or somebody's hand) is any process's.

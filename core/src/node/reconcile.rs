@@ -267,7 +267,8 @@ fn index_changes(state: &Update, pool: &Pool<Judged>) -> Result<Vec<Change>, Err
         match (owner, state.index(&slot, &known)?) {
             (None, Index::None) => {}
             (None, _) => changes.push(Change::ClearIndex(slot)),
-            (Some(owner), Index::Known(of)) if of == owner => {}
+            (Some(owner), Index::Known(of))
+                if of == owner && !state.is_record_itself(&slot, &owner)? => {}
             (Some(owner), Index::Other(record)) if record.owner == owner => {
                 if state.record(&owner)?.is_none() {
                     changes.push(Change::Restore(slot, owner));

@@ -1,6 +1,8 @@
 //! Reading the configuration directory.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::hash_map::{Entry, HashMap};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -38,6 +40,7 @@ pub(super) const RECORD_FILE: Plain = Plain {
 };
 /// As most of kcm's own are; larger ones are read after them, the smallest first.
 const SMALL_RECORD: Plain = Plain { limit: 1 << 11, ..RECORD_FILE };
+pub(super) const INDEX_FILE: Plain = RECORD_FILE;
 /// The time of change of a `tasks` that kcm has written, knowing whose it is, and nobody has changed
 /// since, in seconds since 1970: no real one. The original and whoever else writes into the file set
 /// another. It is in the file's own inode, so that no power cut keeps the one without the other.
@@ -64,8 +67,21 @@ pub struct Contents {
     pub(super) pools: Dir,
     /// None where nothing was ever allocated.
     pub(super) allocations: Option<Rc<Dir>>,
-    /// How many bytes of indexes are still read.
-    indexes_left: Cell<u64>,
+    indexes: RefCell<Indexes>,
+}
+
+/// What was read of indexes: those of one owner may be one file.
+#[derive(Debug)]
+struct Indexes {
+    /// By device and inode; none for one that says nothing.
+    read: HashMap<(u64, u64), Option<Allocation>>,
+    bytes_left: u64,
+}
+
+impl Default for Indexes {
+    fn default() -> Self {
+        Self { read: HashMap::new(), bytes_left: INDEXES_LIMIT }
+    }
 }
 
 /// One pool as it lies on disk.
@@ -126,7 +142,7 @@ impl Contents {
             return Err(Error::NotInitialised { path: dir.path().to_owned() });
         };
         let allocations = dir.dir(ALLOCATIONS)?.map(Rc::new);
-        Ok(Self { dir, pools, allocations, indexes_left: Cell::new(INDEXES_LIMIT) })
+        Ok(Self { dir, pools, allocations, indexes: RefCell::default() })
     }
 
     /// The names of all pools, sorted.
@@ -208,7 +224,9 @@ impl Contents {
                     continue;
                 }
                 let Some(dir) = pool.dir(&list.name)? else { continue };
-                if dir.entries()?.iter().any(|entry| entry.is_dir) {
+                // Not what was set aside of a file.
+                let is_list = |name: &str| name.parse::<CpuListName>().is_ok();
+                if dir.entries()?.iter().any(|entry| entry.is_dir && is_list(&entry.name)) {
                     return Err(Error::Cmk { path: pool.child(&list.name) });
                 }
             }
@@ -251,7 +269,11 @@ impl Contents {
 
     pub(super) fn list_dir(&self, slot: &Slot) -> Result<Option<Dir>, Error> {
         // By one call: no link is followed in any part of a path.
-        self.pools.dir(&format!("{}/{}", slot.pool, slot.list))
+        match self.pools.dir(&format!("{}/{}", slot.pool, slot.list)) {
+            // Something else stands in its place.
+            Err(Error::Io { cause, .. }) if cause.kind() == ErrorKind::NotADirectory => Ok(None),
+            result => result,
+        }
     }
 
     /// Whether a list has an index, whatever is in it.
@@ -269,16 +291,23 @@ impl Contents {
     /// What a list's index is.
     pub fn index(&self, slot: &Slot, known: &Records) -> Result<Index, Error> {
         let Some(dir) = self.list_dir(slot)? else { return Ok(Index::None) };
-        let size = dir.look(INDEX)?.map_or(0, |looked| looked.size);
-        let Some(left) = self.indexes_left.get().checked_sub(size) else {
-            return Ok(Index::Unreadable);
-        };
-        self.indexes_left.set(left);
-        Ok(match read_index(&dir)? {
-            Index::Other(record) if known.of(&record.owner) == Some(&*record) => {
-                Index::Known(record.owner)
+        let Some(identity) = dir.identity(INDEX)? else { return Ok(Index::None) };
+        let Indexes { read, bytes_left } = &mut *self.indexes.borrow_mut();
+        let record = match read.entry(identity) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let limit = INDEX_FILE.limit.min(*bytes_left);
+                let (record, size) = read_index(&dir, Plain { limit, ..INDEX_FILE })?;
+                *bytes_left -= size;
+                unread.insert(record)
             }
-            index => index,
+        };
+        Ok(match record {
+            Some(record) if known.of(&record.owner) == Some(record) => {
+                Index::Known(record.owner.clone())
+            }
+            Some(record) => Index::Other(Box::new(record.clone())),
+            None => Index::Unreadable,
         })
     }
 
@@ -293,6 +322,11 @@ impl Contents {
         }
     }
 
+    /// Before anything is written: a file that is made may have the inode of one that is gone.
+    pub(super) fn forget_indexes(&self) {
+        self.indexes.take();
+    }
+
     /// Whether the directory was written in this boot.
     pub fn is_of_boot(&self, boot_id: &str) -> Result<bool, Error> {
         let boot = self.allocations.as_ref().and_then(|dir| dir.read_link(BOOT));
@@ -302,7 +336,10 @@ impl Contents {
     /// The owner's record; none where there is none.
     pub fn record(&self, owner: &Owner) -> Result<Option<Allocation>, Error> {
         match &self.allocations {
-            Some(dir) => Ok(read_record(dir, owner, RECORD_FILE)?.map(|(record, _)| record)),
+            Some(dir) => {
+                let bytes = dir.read(&record_name(owner), RECORD_FILE)?;
+                bytes.map(|bytes| record_of(dir, owner, &bytes)).transpose()
+            }
             None => Ok(None),
         }
     }
@@ -310,18 +347,21 @@ impl Contents {
     /// Whether any process lives that has the owner's record locked, or the copy of it that is the
     /// index of its lists: the hook while it is at work, or `isolate`'s own and all that it started.
     pub fn is_held(&self, record: &Allocation) -> Result<bool, Error> {
+        let is_locked = |dir: &Dir, name: &str| match dir.is_write_locked(name, RECORD_FILE) {
+            Err(error) if error.is_content() => Ok(false),
+            result => result,
+        };
         if let Some(dir) = &self.allocations
-            && dir.is_write_locked(&record_name(&record.owner), RECORD_FILE)?
+            && is_locked(dir, &record_name(&record.owner))?
         {
             return Ok(true);
         }
         for list in &record.lists {
-            let Some(list) = self.list_dir(&Slot::new(&record.pool, list))? else { continue };
-            match list.is_write_locked(INDEX, RECORD_FILE) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) if error.is_content() => {}
-                Err(error) => return Err(error),
+            let list = self.list_dir(&Slot::new(&record.pool, list))?;
+            if let Some(list) = list
+                && is_locked(&list, INDEX)?
+            {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -424,50 +464,56 @@ impl Reading {
             unread.push(owner.clone());
             return Ok(());
         }
-        match read_record(dir, owner, plain) {
-            Ok(Some((record, size))) => {
-                let (bytes, names) = (&mut self.bytes_left, &mut self.names_left);
-                let is_within = size <= *bytes && record.lists.len() <= *names;
-                *bytes = bytes.saturating_sub(size);
-                *names = names.saturating_sub(record.lists.len());
-                match is_within {
-                    true => readable.push(record),
-                    false => unread.push(record.owner),
-                }
-            }
-            Ok(None) => {}
+        let bytes = match dir.read(&record_name(owner), plain) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(()),
             Err(error @ Error::TooLarge { .. }) => return Err(error),
+            Err(error) => {
+                unreadable.push((owner.clone(), error));
+                return Ok(());
+            }
+        };
+        // Whatever is in it.
+        let Some(left) = self.bytes_left.checked_sub(bytes.len()) else {
+            self.bytes_left = 0;
+            unread.push(owner.clone());
+            return Ok(());
+        };
+        self.bytes_left = left;
+        match record_of(dir, owner, &bytes) {
+            Ok(record) => match self.names_left.checked_sub(record.lists.len()) {
+                Some(left) => {
+                    self.names_left = left;
+                    readable.push(record);
+                }
+                None => {
+                    self.names_left = 0;
+                    unread.push(record.owner);
+                }
+            },
             Err(error) => unreadable.push((owner.clone(), error)),
         }
         Ok(())
     }
 }
 
-fn read_record(
-    dir: &Dir,
-    owner: &Owner,
-    plain: Plain,
-) -> Result<Option<(Allocation, usize)>, Error> {
-    let name = record_name(owner);
-    let Some(bytes) = dir.read(&name, plain)? else { return Ok(None) };
-    let remedy = RECORD_FILE.remedy;
-    let malformed = |cause: String| Error::Malformed { path: dir.child(&name), cause, remedy };
-    let record = parse_record(&bytes).map_err(malformed)?;
-    if record.owner != *owner {
-        return Err(malformed(format!("it says that its owner is {}", record.owner)));
+fn record_of(dir: &Dir, owner: &Owner, bytes: &[u8]) -> Result<Allocation, Error> {
+    let (path, remedy) = (dir.child(&record_name(owner)), RECORD_FILE.remedy);
+    let malformed = |cause: String| Error::Malformed { path, cause, remedy };
+    match parse_record(bytes) {
+        Ok(record) if record.owner == *owner => Ok(record),
+        Ok(record) => Err(malformed(format!("it says that its owner is {}", record.owner))),
+        Err(cause) => Err(malformed(cause)),
     }
-    Ok(Some((record, bytes.len())))
 }
 
-/// The index in a list's folder, whosever record it is.
-pub(super) fn read_index(list: &Dir) -> Result<Index, Error> {
-    match list.read(INDEX, RECORD_FILE) {
-        Ok(Some(bytes)) => Ok(match parse_record(&bytes) {
-            Ok(record) => Index::Other(Box::new(record)),
-            Err(_) => Index::Unreadable,
-        }),
-        Ok(None) => Ok(Index::None),
-        Err(error) if error.is_content() => Ok(Index::Unreadable),
+/// The record that the index in a list's folder is a copy of, if there is one that can be read, and how
+/// many bytes were.
+pub(super) fn read_index(list: &Dir, plain: Plain) -> Result<(Option<Allocation>, u64), Error> {
+    match list.read(INDEX, plain) {
+        Ok(Some(bytes)) => Ok((parse_record(&bytes).ok(), bytes.len() as u64)),
+        Ok(None) => Ok((None, 0)),
+        Err(error) if error.is_content() => Ok((None, 0)),
         Err(error) => Err(error),
     }
 }

@@ -20,17 +20,25 @@ const NOTHING: [&str; 4] = [LOCK, STAGING, ALLOCATIONS, "lost+found"];
 
 /// How [`create`] ended.
 #[derive(Debug)]
-pub enum Created {
+pub enum Created<T> {
     /// The directory was made.
     New,
-    /// There was one already; it is unchanged.
-    Existing(Contents),
+    /// There was one already; it is unchanged, and this was seen in it.
+    Existing(T),
 }
 
+/// How often a directory is made again that others remove while its lock is waited for.
+const TRIES: usize = 100;
+
 /// Makes the configuration directory with these pools, all of it synced to disk; one that is there
-/// already stays as it is. The pools appear by one rename: killed at any instant, init leaves none
-/// or all of them. On an error everything is as it was before.
-pub fn create(path: &Path, pools: &[PlannedPool], limit: LockTimeout) -> Result<Created, Error> {
+/// already stays as it is, and `look` looks at it under the lock. The pools appear by one rename:
+/// killed at any instant, init leaves none or all of them. On an error everything is as it was before.
+pub fn create<T>(
+    path: &Path,
+    pools: &[PlannedPool],
+    limit: LockTimeout,
+    look: impl FnOnce(&Contents) -> T,
+) -> Result<Created<T>, Error> {
     let _umask = NoUmask::set();
     // Looked at before anything is made: nothing may be left in somebody else's directory.
     let found = match Dir::open(path)? {
@@ -42,7 +50,7 @@ pub fn create(path: &Path, pools: &[PlannedPool], limit: LockTimeout) -> Result<
         let result = fill(&dir, pools);
         match result {
             Ok(true) => made.sync().map(|()| Created::New),
-            Ok(false) => Contents::new(dir).map(Created::Existing),
+            Ok(false) => Contents::new(dir).map(|contents| Created::Existing(look(&contents))),
             // Under the lock still: it may be another init's staging a moment later.
             Err(error) => {
                 empty(&dir, &found);
@@ -56,15 +64,16 @@ pub fn create(path: &Path, pools: &[PlannedPool], limit: LockTimeout) -> Result<
     result
 }
 
-/// Locks the directory. Another init that failed may have removed it while we waited for the lock.
+/// Locks the directory. Another init that failed, or a purge, may have removed it while we waited for
+/// the lock.
 fn lock(path: &Path, limit: LockTimeout, made: &mut Folders) -> Result<(Dir, Lock), Error> {
-    match lock::open_locked(path, lock::Mode::Create, limit) {
-        Err(Error::NotInitialised { .. }) => {
-            made.0.extend(Folders::make(path)?.0);
-            lock::open_locked(path, lock::Mode::Create, limit)
+    for _ in 1..TRIES {
+        match lock::open_locked(path, lock::Mode::Create, limit) {
+            Err(Error::NotInitialised { .. }) => made.0.extend(Folders::make(path)?.0),
+            result => return result,
         }
-        result => result,
     }
+    lock::open_locked(path, lock::Mode::Create, limit)
 }
 
 /// Makes the pools; false where there are some already.

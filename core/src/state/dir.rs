@@ -18,6 +18,7 @@ use nix::fcntl::{
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, linkat, symlinkat, unlinkat};
 
+use super::contents::ASIDE_SUFFIX;
 use super::{Error, hold, lock};
 
 /// A folder held open, with its path for messages.
@@ -330,6 +331,18 @@ impl Dir {
 
     pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Error> {
         renameat(&self.fd, from, &to_dir.fd, to).map_err(|errno| to_dir.error("replace", to, errno))
+    }
+
+    /// Gives a file of this folder the name in another folder; a folder of that name, which no file takes
+    /// the place of, is set aside.
+    pub(crate) fn replace(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Error> {
+        match self.rename(from, to_dir, to) {
+            Err(error) if error.is_folder() => {
+                to_dir.set_aside(to, &format!("{to}{ASIDE_SUFFIX}"))?;
+                self.rename(from, to_dir, to)
+            }
+            result => result,
+        }
     }
 
     /// Keeps whatever has this name beside it, by the first free of ten names; nothing there is

@@ -165,6 +165,11 @@ impl Error {
         matches!(self, Self::Io { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
     }
 
+    /// Whether a folder stood in the way.
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if cause.kind() == std::io::ErrorKind::IsADirectory)
+    }
+
     /// Whether a symbolic link stood in the way.
     fn is_link(cause: &std::io::Error) -> bool {
         cause.raw_os_error() == Some(libc::ELOOP)

@@ -39,7 +39,8 @@ impl Hold {
         Ok(Self { files, folder, name })
     }
 
-    /// Whether the record is in its place, so that nobody has judged its owner without this lock.
+    /// Whether one of the files is the record: then nobody who has taken away or replaced it has had its
+    /// owner judged without this lock.
     pub fn is_in_place(&self) -> Result<bool, Error> {
         let there = self.folder.identity(&self.name)?;
         let is_it = |file: &File| identity_of(file).is_ok_and(|ours| there == Some(ours));

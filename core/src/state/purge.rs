@@ -172,7 +172,7 @@ impl Level {
             },
             Self::List => match name {
                 TASKS | INDEX => Some(Made::File),
-                _ if is_aside(name, TASKS) => Some(Made::SetAside),
+                _ if is_aside(name, TASKS) || is_aside(name, INDEX) => Some(Made::SetAside),
                 _ => None,
             },
             Self::Allocations => {

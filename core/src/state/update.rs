@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, Index, RECORD_FILE, TASKS, TASKS_FILE, dated,
-    read_index, record_name,
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, INDEX_FILE, RECORD_FILE, TASKS, TASKS_FILE,
+    dated, read_index, record_name,
 };
 use super::dir::{Dir, Plain};
 use super::error::Error;
@@ -78,6 +78,7 @@ impl Update {
     }
 
     fn apply_with(&self, changes: &[Change], hold: bool) -> Result<Option<Hold>, Error> {
+        self.forget_indexes();
         let (staged, held) = self.stage(changes, hold).inspect_err(|_| {
             // As far as that goes: the next writer removes the rest.
             let _ = self.remove_leftovers();
@@ -87,7 +88,7 @@ impl Update {
             match change {
                 Change::PutRecord(_) | Change::Index(..) | Change::SetTasks(..) => {
                     if let Some(Staged { number, target, name }) = staged.next() {
-                        self.allocations()?.rename(&staged_name(number), &target, &name)?;
+                        self.allocations()?.replace(&staged_name(number), &target, &name)?;
                     }
                 }
                 Change::SetAside(slot) => {
@@ -96,7 +97,12 @@ impl Update {
                 }
                 Change::Restore(slot, owner) => self.restore(slot, owner)?,
                 Change::RemoveIndex(slot, owner) => self.remove_index(slot, owner)?,
-                Change::ClearIndex(slot) => self.existing_list(slot)?.remove(INDEX)?,
+                Change::ClearIndex(slot) => {
+                    let list = self.existing_list(slot)?;
+                    if list.remove(INDEX).is_err_and(|error| error.is_folder()) {
+                        list.set_aside(INDEX, &format!("{INDEX}{ASIDE_SUFFIX}"))?;
+                    }
+                }
                 Change::RemoveRecord(owner) => self.allocations()?.remove(&record_name(owner))?,
             }
         }
@@ -118,8 +124,8 @@ impl Update {
     /// One that nobody can read may be another's, who lives and names the list, too: it stays.
     fn remove_index(&self, slot: &Slot, owner: &Owner) -> Result<(), Error> {
         let Some(list) = self.list_dir(slot)? else { return Ok(()) };
-        match read_index(&list)? {
-            Index::Other(record) if record.owner == *owner => list.remove(INDEX),
+        match read_index(&list, INDEX_FILE)? {
+            (Some(record), _) if record.owner == *owner => list.remove(INDEX),
             _ => Ok(()),
         }
     }
@@ -140,6 +146,14 @@ impl Update {
         self.contents.dir.child(ALLOCATIONS)
     }
 
+    /// Whether a list's index is the owner's record itself, so that one harm would be done to both: so
+    /// it is when a restore from one of several indexes was cut short.
+    pub fn is_record_itself(&self, slot: &Slot, owner: &Owner) -> Result<bool, Error> {
+        let Some(list) = self.list_dir(slot)? else { return Ok(false) };
+        let index = list.identity(INDEX)?;
+        Ok(index.is_some() && index == self.allocations()?.identity(&record_name(owner))?)
+    }
+
     /// Sets an unreadable record aside as `<owner>.bad`, where it is no record any more.
     pub fn set_aside(&self, owner: &Owner) -> Result<(), Error> {
         let aside = format!("{owner}{ASIDE_SUFFIX}");
@@ -152,23 +166,36 @@ impl Update {
     }
 
     /// Writes the new contents, in the order of `changes`. Numbers count down along the files, so that
-    /// `.tmp-0` is the first to be written and the last to be renamed; then come the copies of
-    /// records.
+    /// `.tmp-0` is the first to be written and the last to be renamed.
     fn stage(&self, changes: &[Change], hold: bool) -> Result<(Vec<Staged>, Option<Hold>), Error> {
-        let (mut staged, mut held, mut number) = (BTreeMap::new(), Vec::new(), 0);
-        let mut record_to_hold = None;
         let mut records: BTreeMap<&Owner, String> = BTreeMap::new();
-        for (place, change) in changes.iter().enumerate().rev() {
+        for change in changes {
+            if let Change::PutRecord(record) = change {
+                records.insert(&record.owner, record.to_json());
+            }
+        }
+        let mut copies: BTreeMap<&Owner, String> = BTreeMap::new();
+        let (mut staged, mut to_hold, mut held) = (Vec::new(), Vec::new(), None);
+        for change in changes.iter().rev() {
+            let number = staged.len();
             let (target, name) = match change {
                 Change::PutRecord(record) => {
                     let (target, name) =
                         (Rc::clone(self.allocations()?), record_name(&record.owner));
-                    let json = record.to_json();
+                    let json = self.text_of(&records, &record.owner)?;
                     fits(&target, &name, &json, RECORD_FILE)?;
-                    held.push(self.create_staged(number, &json)?);
-                    records.insert(&record.owner, json);
-                    record_to_hold = Some(name.clone()).filter(|_| hold);
+                    to_hold.push(self.create_staged(number, &json)?);
+                    held = Some(name.clone()).filter(|_| hold);
                     (target, name)
+                }
+                Change::Index(slot, owner) => {
+                    let target = Rc::new(self.existing_list(slot)?);
+                    if !self.stage_again(copies.get(owner), number)? {
+                        let json = self.text_of(&records, owner)?;
+                        to_hold.push(self.create_staged(number, &json)?);
+                        copies.insert(owner, staged_name(number));
+                    }
+                    (target, INDEX.to_owned())
                 }
                 Change::SetTasks(slot, pids) => {
                     let target = Rc::new(self.existing_list(slot)?);
@@ -185,37 +212,26 @@ impl Update {
                 }
                 _ => continue,
             };
-            staged.insert(place, Staged { number, target, name });
-            number += 1;
+            staged.push(Staged { number, target, name });
         }
-        let mut copies: BTreeMap<&Owner, String> = BTreeMap::new();
-        for (place, change) in changes.iter().enumerate() {
-            let Change::Index(slot, owner) = change else { continue };
-            let target = Rc::new(self.existing_list(slot)?);
-            if !self.stage_again(copies.get(owner), number)? {
-                let text = match records.remove(owner) {
-                    Some(json) => json,
-                    None => self.text_of(owner)?,
-                };
-                held.push(self.create_staged(number, &text)?);
-                copies.insert(owner, staged_name(number));
-            }
-            staged.insert(place, Staged { number, target, name: INDEX.to_owned() });
-            number += 1;
-        }
-        let held = match record_to_hold {
+        staged.reverse();
+        let held = match held {
             Some(name) => {
                 let folder = Rc::clone(self.allocations()?);
                 let path = folder.child(&name);
                 let failed = |cause| Error::Io { action: "lock", path, cause };
-                Some(Hold::on(held, folder, name).map_err(failed)?)
+                Some(Hold::on(to_hold, folder, name).map_err(failed)?)
             }
             None => None,
         };
-        Ok((staged.into_values().collect(), held))
+        Ok((staged, held))
     }
 
-    fn text_of(&self, owner: &Owner) -> Result<String, Error> {
+    /// What an owner's record says: one of those that are about to be written, or the one that is there.
+    fn text_of(&self, new: &BTreeMap<&Owner, String>, owner: &Owner) -> Result<String, Error> {
+        if let Some(json) = new.get(owner) {
+            return Ok(json.clone());
+        }
         let (allocations, name) = (self.allocations()?, record_name(owner));
         let missing = || Error::io("read", &allocations.child(&name), nix::errno::Errno::ENOENT);
         allocations.read_text(&name, RECORD_FILE)?.ok_or_else(missing)

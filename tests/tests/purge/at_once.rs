@@ -17,6 +17,15 @@ const HOLDERS: usize = 4;
 /// Makes a folder that only one can make, and takes it away again.
 const ALONE: &str = r#"mkdir "$0/held" || { echo TWO >> "$0/two"; exit 9; }; rmdir "$0/held""#;
 
+/// Ends all when one has ended, or failed.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn isolate(conf_dir: &Path, folder: &Path) -> Isolate {
     let words = ["isolate", "--pool=dataplane", "--conf-dir"];
     let start = Isolate::of([kcm().get_program()]).words(words).words([conf_dir]);
@@ -30,8 +39,10 @@ fn a_list_has_one_holder_while_its_directory_is_purged_and_made_all_the_time() {
     let (done, held, purged) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let mut made = 0;
     std::thread::scope(|threads| {
+        let _until = Until(&done);
         for _ in 0..HOLDERS {
             threads.spawn(|| {
+                let _until = Until(&done);
                 while !done.load(Ordering::Relaxed) {
                     let outcome = isolate(&conf_dir, folder.path()).run();
                     match outcome.code {
@@ -47,6 +58,7 @@ fn a_list_has_one_holder_while_its_directory_is_purged_and_made_all_the_time() {
             });
         }
         threads.spawn(|| {
+            let _until = Until(&done);
             while !done.load(Ordering::Relaxed) {
                 let outcome = purge(&conf_dir);
                 match outcome.code {
@@ -62,7 +74,6 @@ fn a_list_has_one_holder_while_its_directory_is_purged_and_made_all_the_time() {
             let outcome = run(kcm().args(words).arg(&conf_dir)).succeeded();
             made += usize::from(outcome.err.contains("Adding cpu list"));
         }
-        done.store(true, Ordering::Relaxed);
     });
     let (held, purged) = (held.into_inner(), purged.into_inner());
     println!("{made} inits, {purged} purges, a list held {held} times");

@@ -52,7 +52,7 @@ impl<'n> Held<'n> {
             let details = Details { command, mark, ..Details::default() };
             allocate(isolate, node, &process, usable, own, details)
         };
-        let (granted, by) = match made {
+        let (mut granted, by) = match made {
             Ok(mut own) => match take(Some(&own)) {
                 Err(error) => {
                     own.remove();
@@ -70,7 +70,7 @@ impl<'n> Held<'n> {
             Err(error) => (take(None)?, Err(error.into())),
         };
         let mut notices = Vec::new();
-        let confirmed = node.confirm(&granted, &mut notices);
+        let confirmed = node.confirm(&mut granted, &mut notices);
         logging::notices(notices);
         if let Err(error) = confirmed {
             give_back(node, &granted.allocation);
