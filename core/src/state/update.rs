@@ -99,8 +99,11 @@ impl Update {
                 Change::RemoveIndex(slot, owner) => self.remove_index(slot, owner)?,
                 Change::ClearIndex(slot) => {
                     let list = self.existing_list(slot)?;
-                    if list.remove(INDEX).is_err_and(|error| error.is_folder()) {
-                        list.set_aside(INDEX, &format!("{INDEX}{ASIDE_SUFFIX}"))?;
+                    match list.remove(INDEX) {
+                        Err(error) if error.is_folder() => {
+                            list.set_aside(INDEX, &format!("{INDEX}{ASIDE_SUFFIX}"))?;
+                        }
+                        result => result?,
                     }
                 }
                 Change::RemoveRecord(owner) => self.allocations()?.remove(&record_name(owner))?,
