@@ -287,6 +287,18 @@ pub fn with_own_mounts(play: impl FnOnce() + Send) {
     played.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
+/// Has the guest's cpuset controller be cgroup v1's, in mounts of this thread's own.
+pub fn with_cgroup_v1() {
+    must_be_the_guest();
+    let flags = MsFlags::empty();
+    // A controller that cgroup v2 uses nowhere can be had.
+    fs::write("/sys/fs/cgroup/cgroup.subtree_control", "-cpuset").unwrap();
+    mount(Some("cgroups"), "/sys/fs/cgroup", Some("tmpfs"), flags, Some("mode=755")).unwrap();
+    let folder = Path::new("/sys/fs/cgroup/cpuset");
+    fs::create_dir(folder).unwrap();
+    mount(Some("cpuset"), folder, Some("cgroup"), flags, Some("cpuset")).unwrap();
+}
+
 /// Lets what this thread starts write to `/proc/sys`, in mounts of the thread's own: CRIU sets the
 /// host name and the like of the namespaces that it makes.
 pub fn uncover_sysctls() {

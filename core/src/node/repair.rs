@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Error, Judge, Node, pin};
 use crate::CpuSet;
 use crate::allocation::Allocation;
-use crate::host::cgroup::{Cgroup, Hierarchy, Version};
+use crate::host::cgroup::{Cgroup, Hierarchy, Version, of_process};
 use crate::host::mark::{self, Mark};
 use crate::host::scope::{self, Scope};
 use crate::pool::{CpuListName, PoolName};
@@ -97,6 +97,17 @@ pub enum NotRepaired {
         missing: CpuSet,
         /// What to type.
         commands: String,
+    },
+    /// Its process was moved out.
+    #[error(
+        "its process is in cgroup {now} and no more in its own, {own} (cgroup v1 moves out whom it leaves no \
+         CPU); restart the container"
+    )]
+    MovedOut {
+        /// Where it is.
+        now: String,
+        /// Its own.
+        own: String,
     },
     /// The kernel has other CPUs still.
     #[error("after CPUs {cpus} were set it may run on {actual}; see who else sets cpusets here")]
@@ -231,10 +242,29 @@ impl Node {
             }
             match self.seen(pid, Some(allocation))? {
                 Some(seen) if seen.is_right(&cpus) => Ok(()),
-                Some(seen) => Err(NotRepaired::InVain { cpus: cpus.clone(), actual: seen.all() }),
+                Some(seen) => match self.moved_out(hierarchy, &cgroup, allocation)? {
+                    Some(now) => Err(NotRepaired::MovedOut { now, own: cgroup.path().to_owned() }),
+                    None => Err(NotRepaired::InVain { cpus: cpus.clone(), actual: seen.all() }),
+                },
                 None => Err(NotRepaired::Changed),
             }
         })
+    }
+
+    /// Where a container's init is, if not in its cgroup or below it. (The process of an `isolate` is
+    /// kcm's own, which is never there.)
+    fn moved_out(
+        &self,
+        hierarchy: &Hierarchy,
+        own: &Cgroup,
+        allocation: &Allocation,
+    ) -> Result<Option<String>, Error> {
+        if allocation.is_isolates() {
+            return Ok(None);
+        }
+        let now = of_process(hierarchy, &self.procfs, allocation.process.pid)?;
+        let elsewhere = now.filter(|now| !own.contains(now));
+        Ok(elsewhere.map(|now| now.path().to_owned()))
     }
 
     /// The recorded cgroup, if it is proven to be the owner's. A record proves nothing: whoever may
