@@ -23,6 +23,11 @@ const OF_CTR_ALONE: [(&str, &str); 3] =
 /// The spec without what is left out of it, to compare.
 pub fn stripped(spec: &str, origin: Origin) -> Result<Value, Error> {
     let mut spec: Value = serde_json::from_str(spec).map_err(|e| Error::Syntax(e.to_string()))?;
+    if let Some(number) = number_that_is_not_kept(&spec) {
+        return Err(Error::Content(format!(
+            "the number {number} is no integer of 64 bits, as all of the OCI specification's are"
+        )));
+    }
     if origin == Origin::Ctr {
         for (section, key) in OF_CTR_ALONE {
             if let Some(section) = spec.get_mut(section).and_then(Value::as_object_mut) {
@@ -78,6 +83,16 @@ pub fn with_hooks(spec: &str, origin: Origin, call: &HookCall) -> Result<String,
     Ok(text + "\n")
 }
 
+/// Any other number than an integer of 64 bits would be written otherwise than it was read.
+fn number_that_is_not_kept(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => number.is_f64().then(|| number.to_string()),
+        Value::Array(all) => all.iter().find_map(number_that_is_not_kept),
+        Value::Object(all) => all.values().find_map(number_that_is_not_kept),
+        _ => None,
+    }
+}
+
 /// Whether a hook calls `kcm-hook`, wherever that is installed.
 pub fn is_ours(hook: &Value) -> bool {
     hook["path"].as_str().and_then(|path| path.rsplit('/').next()) == Some("kcm-hook")
@@ -119,6 +134,17 @@ mod tests {
             "hooks": {"createRuntime": [ours("createRuntime")], "poststop": [ours("poststop")]},
         });
         assert_eq!(edited(spec, Origin::Ctr), expected);
+    }
+
+    #[test]
+    fn a_number_that_would_not_be_kept_as_it_is_is_refused() {
+        for number in ["33333333333333333333333333333333", "0.1", "1e3", "18446744073709551616"] {
+            let spec = format!("{{\"new\": [{{\"field\": {number}}}]}}");
+            let error = with_hooks(&spec, Origin::User, &example(None)).unwrap_err().to_string();
+            assert!(error.contains("is no integer of 64 bits"), "{error}");
+        }
+        let spec = json!({"new": [u64::MAX, i64::MIN, 0]});
+        assert_eq!(edited(spec, Origin::User)["new"], json!([u64::MAX, i64::MIN, 0]));
     }
 
     #[test]

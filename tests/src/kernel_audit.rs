@@ -41,10 +41,13 @@ pub fn bound(commands: &[i32]) -> Vec<Bound> {
     found
 }
 
-/// Two owners of one CPU, both alive at one time.
-pub fn two_owners(commands: &[i32]) -> Option<[Bound; 2]> {
+/// Two owners of one CPU, both alive at one time. A container whose start may yet fail is none: its
+/// runtime ends it if it does, before its first instruction.
+pub fn two_owners(commands: &[i32], is_starting: impl Fn(i32) -> bool) -> Option<[Bound; 2]> {
     let mut by_cpu: BTreeMap<u32, Vec<Bound>> = BTreeMap::new();
-    for process in bound(commands) {
+    // In this order: one that is starting now may have been bound before.
+    let bound = bound(commands).into_iter();
+    for process in bound.filter(|process| !is_starting(process.pid)) {
         by_cpu.entry(process.cpu).or_default().push(process);
     }
     by_cpu.into_values().find_map(|all| {
@@ -52,7 +55,8 @@ pub fn two_owners(commands: &[i32]) -> Option<[Bound; 2]> {
         let other = all.into_iter().find(|other| other.owner != first.owner)?;
         // What was seen first may have ended before the other came: it must be there still.
         let is_there = look(&first.owner, first.pid).as_ref() == Some(&first);
-        is_there.then_some([first, other])
+        (is_there && ![&first, &other].iter().any(|it| is_starting(it.pid)))
+            .then_some([first, other])
     })
 }
 

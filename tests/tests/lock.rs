@@ -136,6 +136,18 @@ fn a_hook_that_holds_the_lock_too_long_ends_itself_and_leaves_nothing_half_done(
     assert!(tried >= 8);
 }
 
+/// An alarm(2) that whoever started us had set, as wrappers that limit a program's time do.
+#[test]
+fn an_alarm_of_somebody_elses_ends_nobody_who_holds_the_lock() {
+    for name in ["renameat:signal=SIGALRM:when=2", "openat2:signal=SIGALRM:when=3+"] {
+        let conf_dir = ConfDir::new(&[("p", true, &["0"])]);
+        let container = StandIn::new("alarmed");
+        let call = HookCall::create(conf_dir.path(), &container, "p");
+        Trace::of(&call, &[name]).ran.must_succeed();
+        assert_eq!(conf_dir.tasks("p", "0"), container.pid().to_string());
+    }
+}
+
 #[test]
 fn a_lock_file_that_is_replaced_while_somebody_waits_is_locked_anew() {
     let conf_dir = ConfDir::new(&[("p", true, &["0"])]);

@@ -219,9 +219,12 @@ static LAST_WORDS_LEN: AtomicUsize = AtomicUsize::new(0);
 /// The status that it ends the process with.
 pub(super) static LAST_STATUS: AtomicI32 = AtomicI32::new(1);
 
-extern "C" fn on_alarm(_: i32) {
+extern "C" fn on_alarm(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // Another's is not ours to act on: an alarm(2) that somebody had set outlives execve.
+    // SAFETY: with SA_SIGINFO the kernel gives a valid one (sigaction(2)).
+    let is_timers = unsafe { (*info).si_code } == libc::SI_TIMER;
     let text = LAST_WORDS.load(Ordering::Acquire);
-    if !text.is_null() {
+    if is_timers && !text.is_null() {
         // SAFETY: write and _exit are async-signal-safe; `text` was leaked with this length
         // (end_on_alarm), so it is valid for ever.
         unsafe {
@@ -234,7 +237,8 @@ extern "C" fn on_alarm(_: i32) {
 /// Has SIGALRM interrupt a blocking system call (no `SA_RESTART`).
 pub(super) fn interrupt_on_alarm() -> io::Result<()> {
     LAST_WORDS.store(std::ptr::null_mut(), Ordering::Release);
-    let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
+    let handler = SigHandler::SigAction(on_alarm);
+    let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
     // SAFETY: the handler touches atomics only, and calls async-signal-safe functions only.
     unsafe { sigaction(Signal::SIGALRM, &action) }.map(drop).map_err(io::Error::from)
 }
