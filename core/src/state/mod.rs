@@ -25,17 +25,19 @@ mod error;
 mod hold;
 mod lock;
 mod purge;
+mod records;
 mod turnstile;
 mod update;
 
 use std::path::{Path, PathBuf};
 
-pub use contents::{Contents, Index, Listing, Memory, Records};
+pub use contents::{Contents, Listing, Memory};
 pub use create::{Created, create};
 pub use error::Error;
 pub use hold::Hold;
 pub use lock::{BadTimeout, LockTimeout};
 pub use purge::{Foreign, NotPurged, Purged};
+pub use records::{Index, Records};
 pub use update::Update;
 
 use crate::notice::Notice;

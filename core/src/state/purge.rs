@@ -20,12 +20,11 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, EXCLUSIVE, INDEX, POOLS, RECORD_SUFFIX, TASKS,
-};
+use super::contents::{ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, EXCLUSIVE, INDEX, POOLS, TASKS};
 use super::create::STAGING;
 use super::dir::Dir;
 use super::lock::{self, LOCK};
+use super::records::RECORD_SUFFIX;
 use super::{ConfDir, Error};
 use crate::allocation::Owner;
 use crate::pool::{CpuListName, PoolName};

@@ -7,13 +7,11 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::contents::{
-    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, INDEX_FILE, RECORD_FILE, TASKS, TASKS_FILE,
-    dated, read_index, record_name,
-};
+use super::contents::{ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, TASKS, TASKS_FILE, dated};
 use super::dir::{Dir, Plain};
 use super::error::Error;
 use super::hold::Hold;
+use super::records::{INDEX_FILE, RECORD_FILE, read_index, record_name};
 use crate::allocation::Owner;
 use crate::plan::{Change, Slot};
 use crate::task::format_tasks;
