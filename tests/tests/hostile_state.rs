@@ -133,7 +133,7 @@ fn what_a_user_may_write_is_named_and_refused() {
     for (annotations, words) in [
         (json!({POOL: "typo"}), &["typo", "dataplane", "shared"] as &[&str]),
         (json!({POOL: ""}), &["annotation kcm.intel.com/pool is \"\""]),
-        (json!({POOL: "../shared"}), &["annotation kcm.intel.com/pool is \"../shared\""]),
+        (json!({POOL: "../elsewhere"}), &["annotation kcm.intel.com/pool is \"../elsewhere\""]),
         (json!({POOL: "a\nkcm-hook: all is well"}), &["annotation kcm.intel.com/pool is"]),
         (json!({POOL: "x".repeat(100_000)}), &["annotation kcm.intel.com/pool is"]),
         (json!({POOL: 5}), &["not an OCI container state"]),
