@@ -3,7 +3,7 @@
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{
-    Isolate, Process, must_be_free, must_be_held, must_be_refused, nothing_must_be_held,
+    Isolate, Process, Running, must_be_free, must_be_held, must_be_refused, nothing_must_be_held,
 };
 use kcm_tests::kcm::reconcile;
 use kcm_tests::machine::{cgroup_file, guest, is_cgroup_v2, sysfs_cpus, two_cpus, until};
@@ -45,15 +45,21 @@ fn a_worker_that_has_none_of_its_parents_descriptors_holds_the_list_after_kcm_wa
     }
 }
 
+/// A command that has become another user, so that it does not die with kcm.
+fn of_another_user(conf_dir: &ConfDir, way: fn(Isolate) -> Isolate) -> (Running, Process) {
+    let words = ["setpriv", "--", "--reuid=65534", "--clear-groups", "sh", "-c"];
+    let isolate = Isolate::new(conf_dir, "p", &words).words(["echo $$; exec sleep 600"]);
+    let isolate = way(isolate).start();
+    let child = isolate.process(0);
+    is_executed(&child);
+    (isolate, child)
+}
+
 #[test]
 fn a_command_that_becomes_another_user_outlives_kcm_and_holds_the_list() {
     for way in WAYS {
         let conf_dir = one_list();
-        let words = ["setpriv", "--", "--reuid=65534", "--clear-groups", "sh", "-c"];
-        let isolate = Isolate::new(&conf_dir, "p", &words).words(["echo $$; exec sleep 600"]);
-        let mut isolate = way(isolate).start();
-        let child = isolate.process(0);
-        is_executed(&child);
+        let (mut isolate, child) = of_another_user(&conf_dir, way);
         isolate.kill();
         assert!(child.is_running(), "the death signal was not cleared");
         must_be_held(&conf_dir, "0", isolate.pid());
@@ -67,11 +73,7 @@ fn whichever_file_that_names_it_is_damaged_a_command_that_outlives_kcm_holds_the
     for way in WAYS {
         for (damage, reconciled) in [0, 1].into_iter().flat_map(|n| [(n, false), (n, true)]) {
             let conf_dir = one_list();
-            let words = ["setpriv", "--", "--reuid=65534", "--clear-groups", "sh", "-c"];
-            let isolate = Isolate::new(&conf_dir, "p", &words).words(["echo $$; exec sleep 600"]);
-            let mut isolate = way(isolate).start();
-            let child = isolate.process(0);
-            is_executed(&child);
+            let (mut isolate, child) = of_another_user(&conf_dir, way);
             let record = conf_dir.record_path(&isolate.owner());
             let damaged = [record, conf_dir.index_path("p", "0")][damage].clone();
             std::fs::write(&damaged, "{").unwrap();
