@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cpu_set::CpuSet;
+use crate::partition::Kind;
 use crate::pool::{CpuListName, PoolName, is_plain, shorten};
 use crate::task::{Pid, Process};
 
@@ -80,6 +81,8 @@ pub struct Allocation {
     pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs (`isolate --no-affinity`).
     pub affinity: bool,
+    /// The cpuset partition that its cgroup is to be; none for a plain cpuset.
+    pub partition: Option<Kind>,
     /// What is known of the container.
     pub details: Details,
 }
@@ -226,6 +229,7 @@ impl Allocation {
             cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
             cgroup_inode: self.cgroup.as_ref().and_then(|cgroup| cgroup.inode),
             affinity: self.affinity,
+            partition: self.partition.map(|kind| kind.to_string()),
             container,
             pod,
             namespace,
@@ -255,6 +259,8 @@ impl Allocation {
             created_at: file.created_at,
             cgroup: file.cgroup.map(|path| CgroupId { path, inode: file.cgroup_inode }),
             affinity: file.affinity,
+            // A word that a later kcm may write is none of ours.
+            partition: file.partition.and_then(|kind| kind.parse().ok()),
             details: Details {
                 container: file.container,
                 pod: file.pod,
@@ -317,6 +323,8 @@ struct RecordFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup_inode: Option<u64>,
     affinity: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partition: Option<String>,
     // Those of `Details`, which serde would read at a multiple of the cost as a part of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     container: Option<String>,
@@ -352,6 +360,7 @@ mod tests {
             created_at: "2026-11-21T22:00:00Z".into(),
             cgroup: Some(CgroupId { path: "/kubepods/pod1/c1".into(), inode: Some(4711) }),
             affinity: true,
+            partition: None,
             details: Details { pod: Some("web".into()), ..Details::default() },
         }
     }

@@ -9,6 +9,7 @@ pub mod host;
 pub mod log_level;
 pub mod node;
 pub mod notice;
+pub mod partition;
 pub mod plan;
 pub mod pool;
 pub mod request;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::allocation::{CgroupId, Details, Owner};
 use crate::cpu_set::CpuSet;
+use crate::partition::Choice;
 use crate::pool::PoolName;
 use crate::task::Process;
 
@@ -25,6 +26,9 @@ pub struct Request {
     pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs.
     pub affinity: bool,
+    /// The cpuset partition that it asks for, where its pool lets it choose; none where it asks for
+    /// nothing.
+    pub partition: Option<Choice>,
     /// The CPUs that it had when its checkpoint was made, which it gets again if they are free.
     pub had: Option<CpuSet>,
     /// What to record of the owner, for people.

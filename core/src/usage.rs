@@ -131,6 +131,7 @@ mod tests {
             created_at: created_at.into(),
             cgroup: None,
             affinity: true,
+            partition: None,
             details: Default::default(),
         }
     }

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Context;
+use kcm_core::partition::Choice;
 use kcm_core::pool::{NONE, PoolName};
 use kcm_core::text::shorten;
 
@@ -13,6 +14,7 @@ use crate::oci::Annotations;
 const PREFIX: &str = "kcm.intel.com/";
 const POOL: &str = "kcm.intel.com/pool";
 const CORES: &str = "kcm.intel.com/cores";
+const PARTITION: &str = "kcm.intel.com/partition";
 
 /// More cores than any machine has; a number past it is a mistake. (As the policy kcm-pools.)
 const MOST_CORES: usize = 9999;
@@ -28,11 +30,13 @@ pub(crate) enum Wish {
     Pool {
         pool: PoolName,
         cores: NonZeroUsize,
+        /// The cpuset partition that it wants, where it says so.
+        partition: Option<Choice>,
         /// Which annotation says so.
         key: String,
-        /// The container's own number of cores, where it has one, as key and value: such a
-        /// container wants an exclusive pool.
-        own_cores: Option<String>,
+        /// What the container itself says that has a meaning in an exclusive pool alone, as key and
+        /// value: such a container wants one.
+        exclusive_only: Option<String>,
     },
 }
 
@@ -42,6 +46,7 @@ pub(crate) enum Wish {
 enum Key<'a> {
     Pool(Option<&'a str>),
     Cores(Option<&'a str>),
+    Partition(Option<&'a str>),
 }
 
 impl<'a> Key<'a> {
@@ -51,16 +56,27 @@ impl<'a> Key<'a> {
             Some(name) if !name.is_empty() => Some(Some(name)),
             _ => None,
         };
-        match (key.strip_prefix(POOL), key.strip_prefix(CORES)) {
-            (Some(rest), _) => about(rest).map(Self::Pool),
-            (_, Some(rest)) => about(rest).map(Self::Cores),
-            (None, None) => None,
+        if let Some(rest) = key.strip_prefix(POOL) {
+            about(rest).map(Self::Pool)
+        } else if let Some(rest) = key.strip_prefix(CORES) {
+            about(rest).map(Self::Cores)
+        } else {
+            about(key.strip_prefix(PARTITION)?).map(Self::Partition)
         }
     }
 
     fn container(self) -> Option<&'a str> {
-        let (Self::Pool(container) | Self::Cores(container)) = self;
+        let (Self::Pool(container) | Self::Cores(container) | Self::Partition(container)) = self;
         container
+    }
+
+    /// The key that is for the whole pod.
+    fn for_the_pod(self) -> &'static str {
+        match self {
+            Self::Pool(_) => POOL,
+            Self::Cores(_) => CORES,
+            Self::Partition(_) => PARTITION,
+        }
     }
 }
 
@@ -79,6 +95,8 @@ struct Entries<'a> {
     pods_pool: Option<Entry<'a>>,
     own_cores: Option<Entry<'a>>,
     pods_cores: Option<Entry<'a>>,
+    own_partition: Option<Entry<'a>>,
+    pods_partition: Option<Entry<'a>>,
     /// Whether some container of the pod is asked a pool for.
     has_pool_key: bool,
 }
@@ -90,8 +108,8 @@ impl<'a> Entries<'a> {
         for entry in ours.take_while(|(key, _)| key.starts_with(PREFIX)) {
             let Some(key) = Key::parse(entry.0) else {
                 anyhow::bail!(
-                    "unknown annotation {}: kcm knows kcm.intel.com/pool, pool.<container>, cores \
-                     and cores.<container>",
+                    "unknown annotation {}: kcm knows kcm.intel.com/pool, cores and partition, each \
+                     also with .<container> after it",
                     shown(entry.0)
                 );
             };
@@ -106,27 +124,35 @@ impl<'a> Entries<'a> {
                 Key::Cores(None) => entries.pods_cores = Some(entry),
                 Key::Pool(_) if is_own => entries.own_pool = Some(entry),
                 Key::Cores(_) if is_own => entries.own_cores = Some(entry),
+                Key::Partition(None) => entries.pods_partition = Some(entry),
+                Key::Partition(_) if is_own => entries.own_partition = Some(entry),
                 // Another container's business.
-                Key::Pool(_) | Key::Cores(_) => {}
+                Key::Pool(_) | Key::Cores(_) | Key::Partition(_) => {}
             }
         }
         Ok(entries)
     }
 
-    /// Refuses a number of cores where there is no pool to take them from.
-    fn refuse_cores_without_a_pool(&self) -> anyhow::Result<()> {
-        if let Some(cores) = self.own_cores {
+    /// What the container itself asks of a pool.
+    fn own(&self) -> Option<Entry<'a>> {
+        self.own_cores.or(self.own_partition)
+    }
+
+    /// Refuses what is asked of a pool where there is none.
+    fn refuse_without_a_pool(&self) -> anyhow::Result<()> {
+        if let Some(own) = self.own() {
             anyhow::bail!(
                 "annotation {} means nothing for a container without a pool: name its pool \
                  (kcm.intel.com/pool.<container>), or leave it out",
-                said(cores)
+                said(own)
             );
         }
-        if let Some(cores) = self.pods_cores.filter(|_| !self.has_pool_key) {
+        let pods = self.pods_cores.or(self.pods_partition);
+        if let Some(pods) = pods.filter(|_| !self.has_pool_key) {
             anyhow::bail!(
                 "annotation {} means nothing in a pod without a pool: name one ({POOL}), or leave \
                  it out",
-                said(cores)
+                said(pods)
             );
         }
         Ok(())
@@ -135,7 +161,7 @@ impl<'a> Entries<'a> {
 
 /// An entry that may or may not be for this container.
 fn nameless(key: Key<'_>, name: &str, entry: Entry<'_>, who: &Identity) -> anyhow::Error {
-    let remedy = if matches!(key, Key::Pool(_)) { POOL } else { CORES };
+    let remedy = key.for_the_pod();
     anyhow::anyhow!(
         "annotation {} is for the container {:?}, and {}: use {remedy}",
         said(entry),
@@ -150,7 +176,7 @@ pub(crate) fn wish(annotations: &Annotations, who: &Identity) -> anyhow::Result<
     let entries = Entries::of(annotations, who)?;
     let asked = entries.own_pool.or(entries.pods_pool);
     let Some(asked) = asked.filter(|(_, value)| *value != NONE) else {
-        entries.refuse_cores_without_a_pool()?;
+        entries.refuse_without_a_pool()?;
         return Ok(if asked.is_some() { Wish::None } else { Wish::Unspoken });
     };
     let (key, value) = asked;
@@ -161,18 +187,25 @@ pub(crate) fn wish(annotations: &Annotations, who: &Identity) -> anyhow::Result<
             format!("annotation {}; give a number of cores, 1 or more", said(cores))
         })?,
     };
-    Ok(Wish::Pool { pool, cores, key: key.clone(), own_cores: entries.own_cores.map(said) })
+    let partition = match entries.own_partition.or(entries.pods_partition) {
+        None => None,
+        Some(entry) => {
+            Some(entry.1.parse().with_context(|| format!("annotation {}", said(entry)))?)
+        }
+    };
+    let exclusive_only = entries.own().map(said);
+    Ok(Wish::Pool { pool, cores, partition, key: key.clone(), exclusive_only })
 }
 
-/// Refuses a container's own number of cores in a shared pool, all of which it gets.
-pub(crate) fn refuse_cores_of_shared(
-    own_cores: &str,
+/// Refuses what has no meaning in a shared pool, whose CPUs all of its containers have.
+pub(crate) fn refuse_in_shared(
+    exclusive_only: &str,
     pool: &PoolName,
     exclusive: bool,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
         exclusive,
-        "annotation {own_cores} means nothing in pool {pool}, which is shared: choose an exclusive \
+        "annotation {exclusive_only} means nothing in pool {pool}, which is shared: choose an exclusive \
          pool, or leave it out"
     );
     Ok(())

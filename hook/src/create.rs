@@ -9,7 +9,7 @@ use kcm_core::host::checkpoints;
 use kcm_core::host::mark::{self, Mark};
 use kcm_core::host::procfs::Procfs;
 use kcm_core::host::sysfs;
-use kcm_core::node::pin::pin;
+use kcm_core::node::pin::{Binding, Outcome, pin};
 use kcm_core::node::target::{Call, Target};
 use kcm_core::node::{Granted, pool_as_made};
 use kcm_core::request::Request;
@@ -17,7 +17,7 @@ use kcm_core::state::{LockTimeout, Memory};
 use kcm_core::task::Pid;
 use kcm_core::{CpuSet, Node};
 
-use crate::annotations::{Wish, refuse_cores_of_shared, wish};
+use crate::annotations::{Wish, refuse_in_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
 use crate::node::node;
@@ -65,12 +65,13 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
         return Ok(());
     }
     match wish(&annotations, &who)? {
-        Wish::Pool { pool, cores, key, own_cores } => {
-            let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?)?;
+        Wish::Pool { pool, cores, partition, key, exclusive_only } => {
+            let node =
+                node(args.conf_dir.clone(), LockTimeout::from_environment()?, caller.started)?;
             let asked = || format!("annotation {key} is {:?}", pool.to_string());
-            if let Some(cores) = own_cores {
+            if let Some(asked_for) = exclusive_only {
                 let made = pool_as_made(&node.conf, &pool).with_context(asked)?;
-                refuse_cores_of_shared(&cores, &pool, made.exclusive)?;
+                refuse_in_shared(&asked_for, &pool, made.exclusive)?;
             }
             let mut target = Target::find(&node, caller.of(state))?;
             let bundle = state.bundle()?.unwrap_or_default();
@@ -83,6 +84,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 usable: target.usable.clone(),
                 cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
+                partition,
                 had: had(state, &target)?,
                 details: who.details,
             };
@@ -92,11 +94,10 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let mut granted = allocated.with_context(asked)?;
             let pinned =
                 caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &mut granted));
-            if let Err(error) = pinned {
-                give_back(&node, &granted.allocation);
-                return Err(error);
-            }
-            report(&node, &granted, &bundle, caller.started);
+            let outcome = pinned.inspect_err(|_| give_back(&node, &target, &granted.allocation))?;
+            report(&node, &granted, &outcome, &bundle, caller.started);
+            // This process ends now, and the kernel closes what is open for less than a call each.
+            std::mem::forget((outcome, granted));
             Ok(())
         }
         wish => {
@@ -146,19 +147,21 @@ fn refuse_two_managers(bundle: &Bundle) -> anyhow::Result<()> {
     }
 }
 
-fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Result<()> {
+fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Result<Outcome> {
     let cpus = granted.allocation.cpus();
     let memory_nodes = match granted.memory {
         Memory::AsItIs => None,
         Memory::Local => nodes_of(node, &granted.allocation, &cpus)?,
     };
-    pin(target, &node.procfs, &cpus, memory_nodes.as_ref())?;
+    let binding =
+        Binding { memory_nodes: memory_nodes.as_ref(), ..Binding::granted(granted, &cpus) };
+    let outcome = pin(node, target, binding)?;
     // Only now, since it says that the container was bound.
     mark::set(&target.cgroup, &Mark::on(&granted.allocation))?;
     let mut notices = Vec::new();
     let confirmed = node.confirm(granted, &mut notices);
     logging::log_all(&notices);
-    Ok(confirmed?)
+    Ok(confirmed.map(|()| outcome)?)
 }
 
 /// The NUMA nodes that the CPUs are on and that have memory; none where the kernel has no nodes.
@@ -183,8 +186,9 @@ fn nodes_of(node: &Node, allocation: &Allocation, cpus: &CpuSet) -> anyhow::Resu
 }
 
 /// A container that is not on its CPUs does not start, and holds none.
-fn give_back(node: &Node, allocation: &Allocation) {
+fn give_back(node: &Node, target: &Target, allocation: &Allocation) {
     let mut notices = Vec::new();
+    node.leave_partition(&target.cgroup, allocation, &mut notices);
     if let Err(error) = node.give_back(allocation, &mut notices) {
         let error = anyhow::Error::from(error);
         log::error!("cannot give back the CPUs of {}: {error:#}", allocation.owner);
@@ -192,16 +196,25 @@ fn give_back(node: &Node, allocation: &Allocation) {
     logging::log_all(&notices);
 }
 
-fn report(node: &Node, granted: &Granted, bundle: &Bundle, started: Instant) {
+fn report(node: &Node, granted: &Granted, outcome: &Outcome, bundle: &Bundle, started: Instant) {
     let Granted { allocation, exclusive, .. } = granted;
     let Allocation { owner, pool, .. } = allocation;
     let cpus = allocation.cpus();
     let name = allocation.details.display().map(|name| format!(" ({name})")).unwrap_or_default();
+    let alone = match outcome {
+        Outcome::Partition(kind, _) => format!(", for itself alone (partition {kind})"),
+        Outcome::Plain | Outcome::Shared(_) => String::new(),
+    };
     log::info!(
-        "allocated CPUs {cpus} of {} pool {pool} to {owner}{name} in {} us",
+        "allocated CPUs {cpus} of {} pool {pool} to {owner}{name}{alone} in {} us",
         if *exclusive { "exclusive" } else { "shared" },
         started.elapsed().as_micros()
     );
+    if let Outcome::Shared(why) = outcome {
+        log::warn!(
+            "others may run on CPUs {cpus} of {owner}{name}, which are no cpuset partition: {why}"
+        );
+    }
     if *exclusive && bundle.has_quota() {
         log::warn!(
             "{owner}{name} has a CFS quota (a CPU limit), which throttles it on cores that nobody \

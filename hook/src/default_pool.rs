@@ -3,7 +3,7 @@
 //! start: a broken configuration directory must not stop a node's every container.
 
 use anyhow::Context;
-use kcm_core::node::pin::pin;
+use kcm_core::node::pin::{Binding, pin};
 use kcm_core::node::target::Target;
 use kcm_core::node::{pool_as_made, union_of};
 use kcm_core::pool::PoolName;
@@ -25,7 +25,7 @@ fn try_bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) -> anyh
         log::info!("container {:?} stays on CPUs {cpus}, which it was given already", state.id());
         return Ok(());
     }
-    let node = node(args.conf_dir.clone(), LockTimeout::default())?;
+    let node = node(args.conf_dir.clone(), LockTimeout::default(), caller.started)?;
     let pool = pool_as_made(&node.conf, pool)?;
     anyhow::ensure!(
         !pool.exclusive,
@@ -39,7 +39,7 @@ fn try_bind(args: &Args, state: &State, pool: &PoolName, caller: Caller) -> anyh
         "none of its CPUs is in {}, which is all that the parent cgroup may use",
         target.usable
     );
-    pin(&mut target, &node.procfs, &cpus, None).context("it may run anywhere")?;
+    pin(&node, &mut target, Binding::plain(&cpus)).context("it may run anywhere")?;
     log::debug!(
         "{:?} is on default CPUs {cpus} in {} us",
         state.id(),

@@ -21,7 +21,7 @@ pub(crate) fn poststop(args: &Args, state: &State, caller: Caller) -> anyhow::Re
         return Ok(());
     }
     let mut notices = Vec::new();
-    let result = release(args, state, &mut notices);
+    let result = release(args, state, caller, &mut notices);
     logging::log_all(&notices);
     match result {
         Ok(Released::Freed(freed)) => {
@@ -53,8 +53,9 @@ pub(crate) fn poststop(args: &Args, state: &State, caller: Caller) -> anyhow::Re
 fn release(
     args: &Args,
     state: &State,
+    caller: Caller,
     notices: &mut Vec<kcm_core::notice::Notice>,
 ) -> anyhow::Result<Released> {
-    let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?)?;
+    let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?, caller.started)?;
     Ok(node.release(&state.owner()?, notices)?)
 }

@@ -152,6 +152,7 @@ pub(crate) fn request(
         usable: "0-15".parse().unwrap(),
         cgroup: Some(CgroupId { path: format!("/m/{owner}"), inode: None }),
         affinity: true,
+        partition: None,
         had: None,
         details: Default::default(),
     }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use kcm_core::CpuSet;
 use kcm_core::notice::Notice;
+use kcm_core::partition::Policy;
 use kcm_core::plan::init::{InitRequest, PlannedPool, init};
 use kcm_core::pool::PoolName;
 use kcm_core::state::{self, ConfDir, Contents, Created, Error, LockTimeout};
@@ -40,6 +41,21 @@ pub(crate) struct Init {
     /// Physical cores of the controlplane pool
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     num_cp_cores: usize,
+
+    /// Whether containers of an exclusive pool have their CPUs for themselves alone, as a cpuset
+    /// partition of the kernel's: KIND is auto, root, isolated or none [default: auto]
+    ///
+    /// auto: root, where the kernel can (cgroup v2, Linux 6.8). root: the kernel balances load between
+    /// the CPUs. isolated: it does not, and programs place their threads. With ,required a container that
+    /// cannot have one does not start. Holds for what is started from then on, also in a directory that is
+    /// there already.
+    #[arg(long, value_name = "POOL=KIND[,required]", value_parser = partition)]
+    partition: Vec<(PoolName, Policy)>,
+}
+
+fn partition(text: &str) -> anyhow::Result<(PoolName, Policy)> {
+    let (pool, policy) = text.split_once('=').context("give POOL=KIND, as in dataplane=root")?;
+    Ok((pool.parse()?, policy.parse()?))
 }
 
 impl Init {
@@ -50,6 +66,7 @@ impl Init {
             Ok((existing, notice)) => {
                 logging::notices(notice);
                 self.compare(existing)?;
+                self.set_policies(limit)?;
             }
             Err(error) => match error.downcast_ref() {
                 Some(Error::NotInitialised { .. }) => self.create(limit)?,
@@ -66,8 +83,14 @@ impl Init {
             controlplane_cores: self.num_cp_cores,
         };
         let machine = Machine::from_environment();
-        let plan = init(&machine.topology(&machine.isolated()?)?, request)?;
+        let mut plan = init(&machine.topology(&machine.isolated()?)?, request)?;
         plan.pools.iter().try_for_each(check_names)?;
+        for (name, policy) in &self.partition {
+            let pool = plan.pools.iter_mut().find(|pool| pool.name == name.as_ref());
+            let pool = pool.with_context(|| format!("kcm init makes no pool {name}"))?;
+            check_exclusive(name, pool.exclusive)?;
+            pool.partition = Some(*policy);
+        }
         match state::create(path, &plan.pools, limit, |there| Existing::read(path, there))? {
             Created::New => {
                 logging::notices(plan.notices);
@@ -75,8 +98,31 @@ impl Init {
                 Ok(())
             }
             // Another init was faster.
-            Created::Existing(existing) => self.compare(existing?),
+            Created::Existing(existing) => {
+                self.compare(existing?)?;
+                self.set_policies(limit)
+            }
         }
+    }
+
+    /// What a directory that is there already says of partitions may change at any time.
+    fn set_policies(&self, limit: LockTimeout) -> anyhow::Result<()> {
+        if self.partition.is_empty() {
+            return Ok(());
+        }
+        ConfDir::new(&self.conf_dir.conf_dir, limit).update(|state| {
+            for (name, _) in &self.partition {
+                check_exclusive(name, state.pool(name)?.pool.exclusive)?;
+            }
+            for (name, policy) in &self.partition {
+                state.put_partition(name, *policy)?;
+            }
+            Ok::<_, anyhow::Error>(())
+        })?;
+        for (name, policy) in &self.partition {
+            log::info!("Pool {name} says of partitions: {policy}.");
+        }
+        Ok(())
     }
 
     /// Whether the directory that is there is what was asked for. Nothing is changed: containers
@@ -108,6 +154,14 @@ impl Init {
         log::info!("{path} is initialised already, as requested: nothing to do.");
         Ok(())
     }
+}
+
+fn check_exclusive(name: &PoolName, exclusive: bool) -> anyhow::Result<()> {
+    ensure!(
+        exclusive,
+        "The pool {name} is shared: its CPUs are nobody's alone. Leave out --partition={name}=…"
+    );
+    Ok(())
 }
 
 /// A CPU list's name is a folder's name.

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use kcm_core::Node;
 use kcm_core::allocation::Owner;
-use kcm_core::node::{Mismatch, Reclaimed as Freed, Reconciled};
+use kcm_core::node::{Lost, Mismatch, Reclaimed as Freed, Reconciled};
+use kcm_core::notice::Notice;
 use kcm_core::state::{ConfDir, LockTimeout};
 
 use super::ConfDirFlag;
@@ -74,8 +75,17 @@ fn round(
     logging::notices(notices);
     let found = found?;
     findings.reconciled(&found);
-    let Reconciled { reclaimed, mismatched, failures, .. } = found;
+    let Reconciled { reclaimed, mismatched, lost, failures, .. } = found;
     let repaired = if repair { repair_all(node, &mismatched, findings) } else { Repairs::new() };
+    for lost in lost {
+        match repair {
+            true => revive(node, &lost, &repaired),
+            false => logging::notices([Notice::warning(format!(
+                "{}; kcm reconcile --repair makes it one again, or says who is in the way",
+                not_alone(&lost)
+            ))]),
+        }
+    }
     let report = ReconcileReport {
         mismatched_cpu_masks: mismatched
             .into_iter()
@@ -122,7 +132,7 @@ fn repair_all(node: &Node, mismatched: &[Mismatch], findings: &mut Findings) -> 
         if owner.is_some_and(|owner| repairs.contains_key(owner)) {
             continue;
         }
-        let result = node.repair(mismatch);
+        let result = node.repair(mismatch.allocation.as_ref());
         findings.repaired(&mismatch.pool, result.is_ok());
         let name = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
         let (pid, pool) = (mismatch.pid, &mismatch.pool);
@@ -139,4 +149,26 @@ fn repair_all(node: &Node, mismatched: &[Mismatch], findings: &mut Findings) -> 
         }
     }
     repairs
+}
+
+fn not_alone(Lost { allocation, state }: &Lost) -> String {
+    let (owner, pid) = (&allocation.owner, allocation.process.pid);
+    format!(
+        "others may run on CPUs {} of {owner} (process {pid}): the kernel says of its cgroup, which should \
+         be a cpuset partition: {state}",
+        allocation.cpus()
+    )
+}
+
+/// Makes a cgroup a partition again, unless a repair of its CPUs just did.
+fn revive(node: &Node, lost: &Lost, repaired: &Repairs) {
+    let allocation = &lost.allocation;
+    if repaired.get(&allocation.owner) == Some(&true) {
+        return;
+    }
+    let (owner, cpus) = (&allocation.owner, allocation.cpus());
+    match node.repair(Some(allocation)) {
+        Ok(()) => log::info!("{owner} has CPUs {cpus} for itself alone again"),
+        Err(error) => log::warn!("{}, and cannot be made one again: {error}", not_alone(lost)),
+    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
+use kcm_core::host::workqueues;
 use kcm_core::plan::Slot;
 use kcm_core::state::{ConfDir, Contents, LockTimeout, Purged};
 
@@ -59,6 +60,7 @@ impl Uninstall {
         let mut has_changed = self.place.make(files, &restarts)?;
         has_changed |= self.place.make(programs.to_vec(), &[])?;
         self.place.tidy();
+        has_changed |= self.restore_workqueues();
         if self.purge {
             has_changed |= self.purge()?;
         }
@@ -89,6 +91,24 @@ impl Uninstall {
             }
         }
         Ok(())
+    }
+
+    /// Puts CPUs back into the mask of the kernel's workqueues that hooks have taken out of it.
+    fn restore_workqueues(&self) -> bool {
+        if self.place.is_dry_run() {
+            return false;
+        }
+        match workqueues::restore(Path::new("/")) {
+            Ok(cpus) if cpus.is_empty() => false,
+            Ok(cpus) => {
+                log::info!("The kernel's workqueues may use CPUs {cpus} again.");
+                true
+            }
+            Err(error) => {
+                log::warn!("the kernel's workqueues stay off the exclusive pools' CPUs: {error}");
+                false
+            }
+        }
     }
 
     /// Fails if there is anything that forbids to remove the configuration directory. What the dead

@@ -1,6 +1,6 @@
 //! Those that hold CPU lists: whether each is on its CPUs, and on record.
 
-use kcm_core::node::{Mismatch, Nameless, Seeming, Survey};
+use kcm_core::node::{Lost, Mismatch, Nameless, Seeming, Survey};
 use kcm_core::plan::Slot;
 use kcm_core::task::Task;
 
@@ -19,10 +19,11 @@ pub(super) fn all(subject: &Subject) -> Vec<Finding> {
             return vec![Finding::fail(CHECK, format!("{e:#}"), "see the checks above")];
         }
     };
-    let Survey { crowded, nameless, unwritten, unproven, mismatched, notices } = found;
+    let Survey { crowded, nameless, unwritten, unproven, mismatched, lost, notices } = found;
     let mut findings = Vec::new();
     findings.extend(some(&crowded, |(slot, tasks)| two_holders(subject, slot, tasks)));
     findings.extend(some(&mismatched, |mismatch| elsewhere(subject, mismatch)));
+    findings.extend(some(&lost, |lost| not_alone(subject, lost)));
     findings.extend(some(&unwritten, |(slot, task)| not_in_tasks(subject, slot, task)));
     findings.extend(some(&nameless, |process| no_record(subject, process)));
     findings.extend(some(&unproven, |record| {
@@ -98,6 +99,19 @@ fn elsewhere(subject: &Subject, mismatch: &Mismatch) -> Finding {
             owner.unwrap_or_default()
         ),
         remedy,
+    )
+}
+
+fn not_alone(subject: &Subject, Lost { allocation, state }: &Lost) -> Finding {
+    let (owner, pid) = (&allocation.owner, allocation.process.pid);
+    Finding::warn(
+        CHECK,
+        format!(
+            "others may run on CPUs {} of {owner} (process {pid}): the kernel says of its cgroup, which \
+             should be a cpuset partition: {state}",
+            allocation.cpus()
+        ),
+        format!("{}, which says who is in the way", subject.command("reconcile --repair")),
     )
 }
 

@@ -87,6 +87,12 @@ impl Hierarchy {
         Cgroup { version: self.version, mount: self.mount.clone(), path: path.to_owned() }
     }
 
+    /// Whether the kernel can have a cgroup as a partition below ordinary ones (Linux 6.8: the root's
+    /// list of isolated CPUs came with it, one release after `cpuset.cpus.exclusive`).
+    pub fn has_partitions(&self) -> bool {
+        self.version == Version::V2 && self.mount.join("cpuset.cpus.isolated").exists()
+    }
+
     /// Whether the mount shows the whole hierarchy, from its true root: only then does a missing
     /// cgroup mean that it is gone.
     pub fn is_whole(&self) -> bool {
@@ -216,7 +222,7 @@ impl Cgroup {
     }
 
     /// The cgroup of this name in it.
-    pub(super) fn child(&self, name: &str) -> Self {
+    pub(crate) fn child(&self, name: &str) -> Self {
         let parent = if self.is_root() { "" } else { &self.path };
         Self { path: format!("{parent}/{name}"), ..self.clone() }
     }

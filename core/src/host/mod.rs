@@ -17,6 +17,7 @@ mod mounts;
 pub mod names;
 pub mod neighbours;
 pub mod own_cgroup;
+pub mod partition;
 pub mod procfs;
 pub mod regular;
 pub mod scope;
@@ -25,6 +26,7 @@ mod sys;
 pub mod sysfs;
 pub mod systemd;
 pub mod trust;
+pub mod workqueues;
 
 use std::path::{Path, PathBuf};
 

@@ -22,6 +22,11 @@ pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
     open_for(path, OpenOptions::new().write(true))
 }
 
+/// Opens a plain file that is there for reading and writing, without making it shorter.
+pub(crate) fn open_to_change(path: &Path) -> io::Result<File> {
+    open_for(path, OpenOptions::new().read(true).write(true))
+}
+
 fn open_for(path: &Path, access: &OpenOptions) -> io::Result<File> {
     if is_the_kernels(path) {
         return access.open(path);

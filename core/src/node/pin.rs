@@ -2,11 +2,15 @@
 //! `isolate` and for repair.
 
 use super::target::Target;
+use super::{Granted, NoPartition, Node};
 use crate::CpuSet;
 use crate::host::cgroup::Cgroup;
+use crate::host::partition::Taken;
 use crate::host::procfs::Procfs;
 use crate::host::scope::{self, Scope};
 use crate::host::{self, affinity};
+use crate::partition::{Kind, Wish};
+use crate::state::Under;
 use crate::task::Pid;
 
 /// Why something is not on its CPUs.
@@ -18,6 +22,9 @@ pub enum Error {
     /// systemd.
     #[error(transparent)]
     Scope(#[from] scope::Error),
+    /// No partition, where its pool requires one.
+    #[error("it cannot have its CPUs for itself alone, which its pool requires: {0}")]
+    NoPartition(#[from] NoPartition),
     /// The kernel refuses an affinity.
     #[error("cannot bind thread {thread} of the container to CPUs {cpus}: {cause}")]
     Bind {
@@ -56,28 +63,61 @@ pub enum Error {
     },
 }
 
-/// Binds a container to exactly these CPUs, and its memory to NUMA nodes where given.
-pub fn pin(
-    target: &mut Target,
-    procfs: &Procfs,
-    cpus: &CpuSet,
-    memory_nodes: Option<&CpuSet>,
-) -> Result<(), Error> {
-    restrict(&target.cgroup, target.scope.as_mut(), cpus, memory_nodes)?;
-    // Since Linux 6.2 an affinity inherited from the engine outlives a change of the cpuset.
-    let pid = target.process.pid;
-    let threads = bind_threads(procfs, pid, cpus)?;
-    verify_threads(procfs, pid, &threads, cpus)
+/// What something is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding<'a> {
+    /// Exactly these CPUs.
+    pub cpus: &'a CpuSet,
+    /// These NUMA nodes; none for its memory as it is.
+    pub memory_nodes: Option<&'a CpuSet>,
+    /// Whether nobody else is to have the CPUs.
+    pub partition: Wish,
+    /// What this process has of the lock, under which a partition is taken.
+    pub under: Under<'a>,
 }
 
-/// Restricts a cgroup to exactly these CPUs, and to NUMA nodes where given; `scope` is systemd's
-/// that it is in.
+impl<'a> Binding<'a> {
+    /// To CPUs that others may have as well.
+    pub fn plain(cpus: &'a CpuSet) -> Self {
+        Self { cpus, memory_nodes: None, partition: Wish::PLAIN, under: Under::Nothing }
+    }
+
+    /// To what an owner was given.
+    pub fn granted(granted: &'a Granted, cpus: &'a CpuSet) -> Self {
+        let (partition, under) = (granted.partition, granted.turn.as_ref().into());
+        Self { cpus, memory_nodes: None, partition, under }
+    }
+}
+
+/// What came of the wish for a partition.
+#[derive(Debug)]
+pub enum Outcome {
+    /// There was none.
+    Plain,
+    /// The cgroup is one.
+    Partition(Kind, Taken),
+    /// It is not, and others may run on its CPUs.
+    Shared(NoPartition),
+}
+
+/// Binds a container to CPUs, and its memory to NUMA nodes where given.
+pub fn pin(node: &Node, target: &mut Target, binding: Binding<'_>) -> Result<Outcome, Error> {
+    let outcome = restrict(node, &target.cgroup, target.scope.as_mut(), binding)?;
+    // Since Linux 6.2 an affinity inherited from the engine outlives a change of the cpuset.
+    let (pid, cpus) = (target.process.pid, binding.cpus);
+    let threads = bind_threads(&node.procfs, pid, cpus)?;
+    verify_threads(&node.procfs, pid, &threads, cpus)?;
+    Ok(outcome)
+}
+
+/// Restricts a cgroup to CPUs, and to NUMA nodes where given; `scope` is systemd's that it is in.
 pub fn restrict(
+    node: &Node,
     cgroup: &Cgroup,
     scope: Option<&mut Scope>,
-    cpus: &CpuSet,
-    memory_nodes: Option<&CpuSet>,
-) -> Result<(), Error> {
+    binding: Binding<'_>,
+) -> Result<Outcome, Error> {
+    let Binding { cpus, memory_nodes, partition, under } = binding;
     if let Some(scope) = scope {
         // First, because systemd writes its own value back on any reload.
         scope.set_cpus(cpus, memory_nodes)?;
@@ -86,13 +126,26 @@ pub fn restrict(
     if let Some(nodes) = memory_nodes {
         cgroup.set_memory_nodes(nodes)?;
     }
+    let outcome = match partition.kind {
+        None => Outcome::Plain,
+        Some(kind) => match node.take_partition(under, cgroup, cpus, kind) {
+            Ok(taken) => Outcome::Partition(kind, taken),
+            Err(why) if partition.required => return Err(Error::NoPartition(why)),
+            Err(why) => Outcome::Shared(why),
+        },
+    };
     // cgroup v2 accepts CPUs that the parent does not have, and then means all of the parent's.
-    let actual = cgroup.effective_cpus()?;
+    let mut actual = cgroup.effective_cpus()?;
+    if actual != *cpus && matches!(outcome, Outcome::Plain) && node.has_partitions() {
+        // It does not have those either that an earlier holder's partition has still.
+        node.clear_way(under, cgroup, cpus)?;
+        actual = cgroup.effective_cpus()?;
+    }
     if actual != *cpus {
         let cgroup = cgroup.path().to_owned();
         return Err(Error::Cgroup { cgroup, actual, cpus: cpus.clone() });
     }
-    Ok(())
+    Ok(outcome)
 }
 
 /// Binds every thread, also those that are made meanwhile: from bound ones, so that a listing with

@@ -8,6 +8,7 @@ use super::Error;
 use super::judge::Judge;
 use crate::allocation::{Allocation, Owner};
 use crate::host::own_cgroup;
+use crate::notice::Notice;
 use crate::plan::Slot;
 use crate::plan::reconcile::{Forgotten, Reclaimed};
 use crate::pool::{CpuList, Pool, PoolName};
@@ -67,14 +68,22 @@ impl<'a> PoolJudge<'a> {
         &self.records.readable
     }
 
-    /// Removes the empty cgroups that dead isolates have left.
-    pub(super) fn remove_cgroups(&self, reclaimed: &[Reclaimed], forgotten: &[Forgotten]) {
+    /// Gives back the CPUs that the dead had for themselves alone, and removes the empty cgroups that
+    /// dead isolates have left.
+    pub(super) fn clean_up(
+        &self,
+        reclaimed: &[Reclaimed],
+        forgotten: &[Forgotten],
+        notices: &mut Vec<Notice>,
+    ) {
         let Some(hierarchy) = &self.judge.node.hierarchy else { return };
         let owners = reclaimed.iter().filter_map(|reclaimed| reclaimed.owner.as_ref());
         let owners: HashSet<&Owner> = owners.chain(forgotten.iter().map(|f| &f.owner)).collect();
-        let records = self.records.readable.iter();
-        for record in records.filter(|r| r.is_isolates() && owners.contains(&r.owner)) {
-            record.cgroup.iter().for_each(|left| own_cgroup::remove_if_left(hierarchy, left));
+        for record in self.records.readable.iter().filter(|r| owners.contains(&r.owner)) {
+            self.judge.node.give_partition_back(record, notices);
+            if record.is_isolates() {
+                record.cgroup.iter().for_each(|left| own_cgroup::remove_if_left(hierarchy, left));
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::marks::Marks;
 use super::pool_judge::PoolJudge;
-use super::repair::{Live, Mismatch};
+use super::repair::{Live, Lost, Mismatch};
 use super::{Aside, Error, Judge, Node, forgotten_notice, now, readable_records};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId, Details, Owner};
@@ -25,6 +25,8 @@ pub struct Reconciled {
     pub reclaimed: Vec<Reclaimed>,
     /// Live ones that run elsewhere than on their CPUs, by process id.
     pub mismatched: Vec<Mismatch>,
+    /// Live ones that have their CPUs no more for themselves alone, by owner.
+    pub lost: Vec<Lost>,
     /// What a person must look at; the rest was done.
     pub failures: Vec<String>,
     /// How much of each pool that could be read is in use now.
@@ -46,6 +48,10 @@ impl Node {
         }
         // Without the lock: there may be thousands of threads to look at, and a repair looks again.
         for task in live {
+            match self.lost_partition(&task) {
+                Ok(lost) => found.lost.extend(lost),
+                Err(error) => found.failures.push(error.to_string()),
+            }
             match self.mismatch(task) {
                 Ok(mismatch) => found.mismatched.extend(mismatch),
                 Err(error) => found.failures.push(error.to_string()),
@@ -53,6 +59,9 @@ impl Node {
         }
         found.reclaimed.sort_by_key(|r| (r.pid, r.pool.clone(), r.list.clone()));
         found.mismatched.sort_by_key(|m| (m.pid, m.pool.clone(), m.list.to_string()));
+        // One of several lists is told once.
+        found.lost.sort_by(|a, b| a.allocation.owner.cmp(&b.allocation.owner));
+        found.lost.dedup_by(|a, b| a.allocation.owner == b.allocation.owner);
         Ok(found)
     }
 
@@ -116,8 +125,8 @@ impl Node {
         let Listing { pool, odd, .. } = state.pool(name)?;
         found.failures.extend(odd.iter().map(ToString::to_string));
         let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(judge.pool(pool)?);
+        judge.clean_up(&reclaimed, &forgotten, notices);
         state.apply(&changes)?;
-        judge.remove_cgroups(&reclaimed, &forgotten);
         notices.extend(forgotten.iter().map(forgotten_notice));
         found.reclaimed.extend(reclaimed);
         let (changes, mended) = mend(&pool);
@@ -168,6 +177,7 @@ impl Node {
             // What it holds elsewhere, it holds by its tasks.
             _ if gone.len() < record.lists.len() => {}
             life => {
+                self.give_partition_back(record, notices);
                 state.apply(&[Change::RemoveRecord(owner.clone())])?;
                 let owner = owner.clone();
                 notices.push(forgotten_notice(&super::Forgotten { owner, pid, life }));
@@ -207,8 +217,9 @@ impl Node {
                     lists: lists.into_iter().cloned().collect(),
                     process,
                     created_at: now(),
-                    cgroup: Some(cgroup),
+                    cgroup: Some(cgroup.clone()),
                     affinity: true,
+                    partition: self.partition_of(&cgroup)?,
                     details: Details::default(),
                 };
                 self.write_lost_record(state, pool.exclusive, record)?;

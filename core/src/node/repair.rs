@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Error, Judge, Node, pin};
+use super::pin::{Binding, Outcome};
+use super::{Error, Judge, NoPartition, Node, pin};
 use crate::CpuSet;
 use crate::allocation::Allocation;
 use crate::host::cgroup::{Cgroup, Hierarchy, Version, of_process};
 use crate::host::mark::{self, Mark};
+use crate::host::partition::State;
 use crate::host::scope::{self, Scope};
+use crate::partition::Wish;
 use crate::pool::{CpuListName, PoolName};
+use crate::state::Under;
 use crate::task::Pid;
 
 /// Younger than this, a process without a record may not be bound yet: the original kcm writes
@@ -46,6 +50,15 @@ pub struct Mismatch {
     pub actual: CpuSet,
     /// What it holds; none where no record says so.
     pub allocation: Option<Allocation>,
+}
+
+/// A live holder whose cgroup was a partition, or was to be one, and is none.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// What it holds.
+    pub allocation: Allocation,
+    /// What the kernel says of its cgroup.
+    pub state: State,
 }
 
 /// Why a cgroup was not put right.
@@ -117,6 +130,9 @@ pub enum NotRepaired {
         /// What holds.
         actual: CpuSet,
     },
+    /// It cannot have its CPUs for itself alone.
+    #[error(transparent)]
+    NoPartition(#[from] NoPartition),
     /// systemd.
     #[error(transparent)]
     Scope(#[from] scope::Error),
@@ -183,6 +199,28 @@ impl Node {
         }
     }
 
+    /// Whether a live task has its CPUs no more for itself alone, which it should.
+    pub(super) fn lost_partition(&self, task: &Live) -> Result<Option<Lost>, Error> {
+        let Some(record) = task.record.as_ref().filter(|record| record.partition.is_some()) else {
+            return Ok(None);
+        };
+        if !self.is_settled(task.pid, Some(record))? {
+            return Ok(None);
+        }
+        let lost = self.lost(record)?;
+        Ok(lost.map(|state| Lost { allocation: record.clone(), state }))
+    }
+
+    /// What the kernel says of a cgroup that should be a partition and is none that holds.
+    fn lost(&self, record: &Allocation) -> Result<Option<State>, Error> {
+        let cgroup = record.cgroup_path().zip(self.hierarchy.as_ref());
+        let Some((path, hierarchy)) = cgroup.filter(|_| record.partition.is_some()) else {
+            return Ok(None);
+        };
+        let state = hierarchy.at(path).partition()?;
+        Ok(state.filter(|state| !matches!(state, State::Valid(_))))
+    }
+
     /// Where a task may run; none where nothing of it is there any more. For an `isolate`, whose own
     /// process keeps off the CPUs that it gives away, where those may run that it has started.
     pub(super) fn seen(
@@ -214,11 +252,11 @@ impl Node {
         Ok(is_there.then_some(Seen { threads, cgroup }))
     }
 
-    /// Has a container's cgroup have its CPUs again, where it has not; its threads are its own.
-    /// Under the lock, since the container may have been restarted, with other CPUs, since we
-    /// looked.
-    pub fn repair(&self, mismatch: &Mismatch) -> Result<(), NotRepaired> {
-        let allocation = mismatch.allocation.as_ref().ok_or(NotRepaired::NoCgroup)?;
+    /// Has a container's cgroup have its CPUs again, where it has not, and for itself alone where it
+    /// was so; its threads are its own. Under the lock, since the container may have been restarted,
+    /// with other CPUs, since we looked.
+    pub fn repair(&self, allocation: Option<&Allocation>) -> Result<(), NotRepaired> {
+        let allocation = allocation.ok_or(NotRepaired::NoCgroup)?;
         if allocation.cgroup.is_none() {
             return Err(NotRepaired::NoCgroup);
         }
@@ -231,14 +269,19 @@ impl Node {
                 return Err(NotRepaired::Changed);
             }
             let cgroup = self.cgroup_of(hierarchy, allocation)?;
-            if cgroup.effective_cpus()? != cpus {
+            if cgroup.effective_cpus()? != cpus || self.lost(allocation)?.is_some() {
                 let all = cgroup.processes()?;
                 let mut scope = Scope::of(&cgroup, |at| Ok(at.processes()? == all))?;
-                let restricted = pin::restrict(&cgroup, scope.as_mut(), &cpus, None);
+                let partition = Wish { kind: allocation.partition, ..Wish::PLAIN };
+                let under = Under::Lock(state);
+                let binding = Binding { cpus: &cpus, memory_nodes: None, partition, under };
+                let restricted = pin::restrict(self, &cgroup, scope.as_mut(), binding);
                 if restricted.is_err() {
                     lacking(&cgroup, &cpus)?;
                 }
-                restricted?;
+                if let Outcome::Shared(why) = restricted? {
+                    return Err(why.into());
+                }
             }
             match self.seen(pid, Some(allocation))? {
                 Some(seen) if seen.is_right(&cpus) => Ok(()),

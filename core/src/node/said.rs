@@ -13,10 +13,15 @@ pub(super) fn damages(pool: &Pool<Judged>) -> impl Iterator<Item = String> {
     pool.lists.iter().filter_map(|list| list.tasks.damage().map(str::to_owned))
 }
 
-/// One line for all lists that the owner may not use: there may be many.
+/// One line for all lists that nobody holds and that the owner may not use: there may be many. (What
+/// another's partition has is none of its, but that is nothing to tell.)
 pub(super) fn skipped(pool: &Pool<Glance>, request: &Request) -> Option<Notice> {
     let usable = &request.usable;
-    let skipped: Vec<_> = pool.lists.iter().filter(|list| !may_use(list, usable)).collect();
+    let skipped: Vec<_> = pool
+        .lists
+        .iter()
+        .filter(|list| list.tasks == Glance::Empty && !may_use(list, usable))
+        .collect();
     let all = skipped.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()));
     let outside = all.difference(usable);
     let what = match skipped[..] {

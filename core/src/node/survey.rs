@@ -7,7 +7,7 @@ use super::judge::Judge;
 use super::marks::Marks;
 use super::pool_judge::PoolJudge;
 use super::reconcile::{cpus_by_pid, live_tasks};
-use super::repair::{Live, Mismatch};
+use super::repair::{Live, Lost, Mismatch};
 use super::{Error, Node};
 use crate::CpuSet;
 use crate::allocation::{Allocation, Owner};
@@ -33,6 +33,8 @@ pub struct Survey {
     pub unproven: Vec<Allocation>,
     /// Live ones that run elsewhere than on their CPUs.
     pub mismatched: Vec<Mismatch>,
+    /// Live ones that have their CPUs no more for themselves alone.
+    pub lost: Vec<Lost>,
     /// Who could not be looked at, so that lists stay held.
     pub notices: Vec<Notice>,
 }
@@ -74,9 +76,12 @@ impl Node {
         }
         // Without the lock, as `reconcile` does.
         for task in live {
+            found.lost.extend(self.lost_partition(&task)?);
             found.mismatched.extend(self.mismatch(task)?);
         }
         found.mismatched.sort_by_key(|m| (m.pid, m.pool.clone(), m.list.to_string()));
+        found.lost.sort_by(|a, b| a.allocation.owner.cmp(&b.allocation.owner));
+        found.lost.dedup_by(|a, b| a.allocation.owner == b.allocation.owner);
         Ok(found)
     }
 

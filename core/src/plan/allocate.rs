@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::allocation::Allocation;
 use crate::cpu_set::CpuSet;
+use crate::partition::Kind;
 use crate::plan::{Change, Slot};
 use crate::pool::{CpuList, CpuListName, Pool, PoolName};
 use crate::request::Request;
@@ -269,6 +270,7 @@ pub fn take(
     exclusive: bool,
     lists: &[Taken],
     request: &Request,
+    partition: Option<Kind>,
     created_at: String,
 ) -> (Allocation, Vec<Change>) {
     let allocation = Allocation {
@@ -279,6 +281,7 @@ pub fn take(
         created_at,
         cgroup: request.cgroup.clone(),
         affinity: request.affinity,
+        partition,
         details: request.details.clone(),
     };
     let changes = put(&allocation, exclusive, lists);

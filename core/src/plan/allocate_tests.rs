@@ -72,6 +72,7 @@ fn request(cores: usize, usable: &str) -> Request {
         usable: usable.parse().unwrap(),
         cgroup: None,
         affinity: true,
+        partition: None,
         had: None,
         details: Default::default(),
     }
@@ -200,7 +201,8 @@ fn taking_writes_the_record_then_its_index_then_the_tasks() {
     let name: PoolName = "p".parse().unwrap();
     let slot = |list: &str| Slot::new(&name, list);
     let request = request(1, "0-15");
-    let take = |exclusive, lists: &[Taken]| take(&name, exclusive, lists, &request, "now".into());
+    let take =
+        |exclusive, lists: &[Taken]| take(&name, exclusive, lists, &request, None, "now".into());
 
     let (allocation, changes) = take(false, &[("0-1".parse().unwrap(), vec![seven])]);
     let put = |allocation: &Allocation| Change::PutRecord(Box::new(allocation.clone()));

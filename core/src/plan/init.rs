@@ -10,6 +10,7 @@
 
 use crate::CpuSet;
 use crate::notice::Notice;
+use crate::partition::Policy;
 use crate::topology::{Core, Topology};
 
 /// How many physical cores two of the pools shall have; *infra* gets the rest.
@@ -39,6 +40,8 @@ pub struct PlannedPool {
     pub exclusive: bool,
     /// The CPU lists: one for each core if exclusive, else one at the most.
     pub cpu_lists: Vec<CpuSet>,
+    /// What it says of its containers' partitions; none for what the default is.
+    pub partition: Option<Policy>,
 }
 
 /// Why the machine has not the cores for a request.
@@ -165,6 +168,7 @@ fn exclusive(name: &'static str, cores: &[&Core]) -> PlannedPool {
         name,
         exclusive: true,
         cpu_lists: cores.iter().map(|core| core.cpus.clone()).collect(),
+        partition: None,
     }
 }
 
@@ -174,6 +178,7 @@ fn shared(name: &'static str, cores: &[&Core]) -> PlannedPool {
         name,
         exclusive: false,
         cpu_lists: Some(cpus).filter(|cpus| !cpus.is_empty()).into_iter().collect(),
+        partition: None,
     }
 }
 

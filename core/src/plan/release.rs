@@ -51,6 +51,7 @@ mod tests {
             created_at: "now".into(),
             cgroup: None,
             affinity: true,
+            partition: None,
             details: Default::default(),
         };
         let tasks = [Some(vec![pid(7)]), Some(vec![pid(5), pid(7)]), Some(vec![pid(9)]), None];

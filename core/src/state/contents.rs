@@ -11,6 +11,7 @@ use super::records::{
     self, Index, Indexes, RECORD_FILE, RECORD_SUFFIX, Records, record_name, record_of,
 };
 use crate::allocation::{Allocation, Owner};
+use crate::partition::{BadPolicy, Policy};
 use crate::plan::Slot;
 use crate::pool::{CpuList, CpuListName, Pool, PoolName};
 use crate::task::{Glance, Pid, TasksFile, parse_tasks};
@@ -23,6 +24,7 @@ pub(super) const TASKS: &str = "tasks";
 pub(super) const INDEX: &str = "holder.json";
 pub(super) const EXCLUSIVE: &str = "exclusive";
 const MEMS: &str = "mems";
+pub(super) const PARTITION: &str = "partition";
 pub(super) const ASIDE_SUFFIX: &str = ".bad";
 /// Whose target is the boot in which the directory was last written.
 pub(super) const BOOT: &str = ".boot";
@@ -44,6 +46,11 @@ const EXCLUSIVE_FILE: Plain = Plain {
 };
 const MEMS_FILE: Plain =
     Plain { limit: 1 << 12, remedy: "write the one word that it may hold (local), or remove it" };
+const PARTITION_FILE: Plain = Plain {
+    limit: 1 << 12,
+    remedy: "write none, root, isolated or auto into it (and required after it, if a container is not \
+             to start without), or remove it, which means auto",
+};
 const STRAY: &str = "move it elsewhere";
 
 /// The configuration directory, open for reading.
@@ -63,6 +70,8 @@ pub struct Listing {
     pub pool: Pool<Glance>,
     /// What it says of its containers' memory.
     pub memory: Memory,
+    /// What it says of its containers' partitions.
+    pub partition: Policy,
     /// What is in the pool's folder and is no CPU list.
     pub odd: Vec<Error>,
 }
@@ -115,11 +124,16 @@ impl Contents {
         let exclusive = read_exclusive(&dir)?;
         let (mut lists, mut odd) = (Vec::new(), Vec::new());
         let mut memory = Memory::AsItIs;
+        let mut partition = Policy::default();
         for entry in dir.entries()? {
             match entry.name.as_str() {
                 EXCLUSIVE => continue,
                 MEMS => {
                     memory = read_memory(&dir)?;
+                    continue;
+                }
+                PARTITION => {
+                    partition = read_partition(&dir)?;
                     continue;
                 }
                 _ => {}
@@ -137,7 +151,7 @@ impl Contents {
                 Err(e) => odd.push(malformed(e.to_string())),
             }
         }
-        Ok(Listing { pool: Pool::new(name.clone(), exclusive, lists), memory, odd })
+        Ok(Listing { pool: Pool::new(name.clone(), exclusive, lists), memory, partition, odd })
     }
 
     /// What a list's `tasks` looks like from outside. One that is missing may tell that this is no
@@ -345,4 +359,16 @@ fn read_memory(pool: &Dir) -> Result<Memory, Error> {
 /// The time by which kcm dates a `tasks` that it writes.
 pub(super) fn dated() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(ALLOCATED)
+}
+
+fn read_partition(pool: &Dir) -> Result<Policy, Error> {
+    let text = pool.read_text(PARTITION, PARTITION_FILE)?.unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(Policy::default());
+    }
+    text.parse().map_err(|bad: BadPolicy| Error::Malformed {
+        path: pool.child(PARTITION),
+        cause: bad.to_string(),
+        remedy: PARTITION_FILE.remedy,
+    })
 }

@@ -6,7 +6,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::contents::{ALLOCATIONS, Contents, EXCLUSIVE, POOLS, TASKS, dated};
+use super::contents::{ALLOCATIONS, Contents, EXCLUSIVE, PARTITION, POOLS, TASKS, dated};
 use super::dir::Dir;
 use super::error::Error;
 use super::lock::{self, LOCK, Lock, LockTimeout};
@@ -89,6 +89,9 @@ fn fill(dir: &Dir, pools: &[PlannedPool]) -> Result<bool, Error> {
         staging.make_dir(pool.name)?;
         let pool_dir = open(&staging, pool.name)?;
         pool_dir.create_synced(EXCLUSIVE, if pool.exclusive { "1" } else { "0" }, None)?;
+        if let Some(policy) = pool.partition {
+            pool_dir.create_synced(PARTITION, &format!("{policy}\n"), None)?;
+        }
         for cpus in &pool.cpu_lists {
             let name = cpus.to_string();
             pool_dir.make_dir(&name)?;

@@ -24,6 +24,9 @@ pub(crate) const LOCK: &str = "lock";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockTimeout(Duration);
 
+/// What a time limit is at the least.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// A malformed `KCM_LOCK_TIMEOUT`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("KCM_LOCK_TIMEOUT is {0:?}: give seconds greater than 0, as in 30 or 0.5")]
@@ -40,6 +43,12 @@ impl LockTimeout {
 }
 
 impl LockTimeout {
+    /// The same, or what is left until then; never nothing, which would not be a limit.
+    pub(super) fn until(self, deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Self(self.0.min(left.max(SHORTEST)))
+    }
+
     /// How long a use of the directory takes at the most: to wait for the lock, and then to hold it.
     pub fn longest_use(self) -> Duration {
         2 * self.0
@@ -79,6 +88,32 @@ pub(crate) struct Lock {
     // Before the file: the time limit ends when the lock does.
     _alarm: Alarm,
     _file: File,
+}
+
+/// The lock's file, kept open by one who had the lock and will want it once more, for a moment: that
+/// costs two system calls.
+#[derive(Debug)]
+pub struct Turn(File);
+
+impl Lock {
+    /// Lets others have it.
+    pub(super) fn keep(self) -> Option<Turn> {
+        let Self { _alarm: alarm, _file: file } = self;
+        drop(alarm);
+        FileExt::unlock(&file).ok().map(|()| Turn(file))
+    }
+}
+
+impl Turn {
+    /// Whether the lock could be had at once.
+    pub(super) fn take(&self) -> bool {
+        self.0.try_lock_exclusive().is_ok()
+    }
+
+    /// It ends with this process at the latest.
+    pub(super) fn give(&self) {
+        let _ = FileExt::unlock(&self.0);
+    }
 }
 
 /// Opens the directory and locks it. Should somebody have replaced the directory or its lock file

@@ -30,12 +30,13 @@ mod turnstile;
 mod update;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 pub use contents::{Contents, Listing, Memory};
 pub use create::{Created, create};
 pub use error::Error;
 pub use hold::Hold;
-pub use lock::{BadTimeout, LockTimeout};
+pub use lock::{BadTimeout, LockTimeout, Turn};
 pub use purge::{Foreign, NotPurged, Purged};
 pub use records::{Index, Records};
 pub use update::Update;
@@ -47,12 +48,40 @@ use crate::notice::Notice;
 pub struct ConfDir {
     path: PathBuf,
     limit: LockTimeout,
+    /// When whoever started this process ends it, so that no lock is waited for beyond.
+    deadline: Option<Instant>,
+}
+
+/// What of the lock somebody has who wants to do something under it.
+#[derive(Clone, Copy, Debug)]
+pub enum Under<'a> {
+    /// Nothing.
+    Nothing,
+    /// Its file, open.
+    Turn(&'a Turn),
+    /// The lock itself.
+    Lock(&'a Update),
+}
+
+impl<'a> From<Option<&'a Turn>> for Under<'a> {
+    fn from(turn: Option<&'a Turn>) -> Self {
+        turn.map_or(Self::Nothing, Self::Turn)
+    }
 }
 
 impl ConfDir {
     /// Nothing is opened yet.
     pub fn new(path: impl Into<PathBuf>, limit: LockTimeout) -> Self {
-        Self { path: path.into(), limit }
+        Self { path: path.into(), limit, deadline: None }
+    }
+
+    /// No lock is waited for, or held, beyond this.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    fn limit(&self) -> LockTimeout {
+        self.deadline.map_or(self.limit, |deadline| self.limit.until(deadline))
     }
 
     /// The directory's path.
@@ -65,10 +94,41 @@ impl ConfDir {
         &self,
         change: impl FnOnce(&Update) -> Result<T, E>,
     ) -> Result<T, E> {
-        let (dir, lock) = lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit)?;
+        let (dir, lock) = lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit())?;
         let result = Update::new(dir)?.run(change);
         drop(lock);
         result
+    }
+
+    /// Does so, and keeps the lock's file open, for one who will want the lock once more in a moment.
+    pub fn update_and_keep<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&Update) -> Result<T, E>,
+    ) -> Result<(T, Option<Turn>), E> {
+        let (dir, lock) = lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit())?;
+        let done = Update::new(dir)?.run(change)?;
+        Ok((done, lock.keep()))
+    }
+
+    /// Does something under the lock that has nothing to do with the directory.
+    pub fn hold<T, E: From<Error>>(
+        &self,
+        under: Under<'_>,
+        act: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let turn = match under {
+            Under::Lock(_) => return act(),
+            Under::Turn(turn) => Some(turn).filter(|turn| turn.take()),
+            Under::Nothing => None,
+        };
+        let lock = match turn {
+            Some(_) => None,
+            None => Some(lock::open_locked(&self.path, lock::Mode::Exclusive, self.limit())?),
+        };
+        let done = act();
+        turn.into_iter().for_each(Turn::give);
+        drop(lock);
+        done
     }
 
     /// Lets `look` read the directory, under a shared lock where this process may have it; a
@@ -78,7 +138,7 @@ impl ConfDir {
         &self,
         look: impl FnOnce(&Contents) -> Result<T, E>,
     ) -> Result<(T, Option<Notice>), E> {
-        match lock::open_locked(&self.path, lock::Mode::Shared, self.limit) {
+        match lock::open_locked(&self.path, lock::Mode::Shared, self.limit()) {
             Ok((dir, lock)) => {
                 let result = look(&Contents::new(dir)?);
                 drop(lock);

@@ -20,7 +20,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::contents::{ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, EXCLUSIVE, INDEX, POOLS, TASKS};
+use super::contents::{
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, EXCLUSIVE, INDEX, PARTITION, POOLS, TASKS,
+};
 use super::create::STAGING;
 use super::dir::Dir;
 use super::lock::{self, LOCK};
@@ -166,7 +168,7 @@ impl Level {
             },
             Self::Pools => name.parse::<PoolName>().ok().map(|_| Made::Folder(Self::Pool)),
             Self::Pool => match name {
-                EXCLUSIVE | "mems" | "partition" => Some(Made::File),
+                EXCLUSIVE | "mems" | PARTITION => Some(Made::File),
                 _ => name.parse::<CpuListName>().ok().map(|_| Made::Folder(Self::List)),
             },
             Self::List => match name {

@@ -7,13 +7,17 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::contents::{ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, TASKS, TASKS_FILE, dated};
+use super::contents::{
+    ALLOCATIONS, ASIDE_SUFFIX, BOOT, Contents, INDEX, PARTITION, TASKS, TASKS_FILE, dated,
+};
 use super::dir::{Dir, Plain};
 use super::error::Error;
 use super::hold::Hold;
 use super::records::{INDEX_FILE, RECORD_FILE, read_index, record_name};
 use crate::allocation::Owner;
+use crate::partition::Policy;
 use crate::plan::{Change, Slot};
+use crate::pool::PoolName;
 use crate::task::format_tasks;
 
 /// Staged content. `.tmp-0` is staged first and renamed last, so whatever a killed process left is
@@ -145,6 +149,14 @@ impl Update {
     /// Where records are, for messages.
     pub fn allocations_path(&self) -> PathBuf {
         self.contents.dir.child(ALLOCATIONS)
+    }
+
+    /// Writes what a pool says of its containers' partitions.
+    pub fn put_partition(&self, pool: &PoolName, policy: Policy) -> Result<(), Error> {
+        let unknown = || Error::UnknownPool { name: pool.clone(), known: Vec::new() };
+        let dir = self.pools.dir(pool.as_ref())?.ok_or_else(unknown)?;
+        self.create_staged(0, &format!("{policy}\n"))?;
+        self.allocations()?.replace(&staged_name(0), &dir, PARTITION)
     }
 
     /// Whether a list's index is the owner's record itself, so that one harm would be done to both: so

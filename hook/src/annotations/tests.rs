@@ -24,6 +24,8 @@ const POD: (&str, &str) = ("kcm.intel.com/pool", "shared");
 const OWN: (&str, &str) = ("kcm.intel.com/pool.web", "dataplane");
 const OWN_CORES: (&str, &str) = ("kcm.intel.com/cores.web", "2");
 const PODS_CORES: (&str, &str) = ("kcm.intel.com/cores", "3");
+const OWN_KIND: (&str, &str) = ("kcm.intel.com/partition.web", "isolated");
+const PODS_KIND: (&str, &str) = ("kcm.intel.com/partition", "none");
 const WEB: Option<&str> = Some("web");
 const DB: Option<&str> = Some("db");
 
@@ -81,14 +83,15 @@ fn an_unknown_key_is_refused_with_the_keys_that_there_are() {
         "poolweb",
         "core",
         "numa",
-        "partition",
+        "partitions",
+        "partition.",
         "pool/web",
         "cpus.web",
     ] {
         let key = format!("kcm.intel.com/{slip}");
         let expected = format!(
-            "unknown annotation {key}: kcm knows kcm.intel.com/pool, pool.<container>, cores and \
-             cores.<container>"
+            "unknown annotation {key}: kcm knows kcm.intel.com/pool, cores and partition, each also \
+             with .<container> after it"
         );
         for container in [WEB, None] {
             assert_eq!(asked(&[(&key, "dataplane"), POD], container), expected);
@@ -108,7 +111,11 @@ fn an_entry_for_a_name_is_refused_where_the_containers_name_is_not_known() {
         (Caller::Unclear, "annotations of several engines contradict each other (leave out "),
         (Caller::Bare, "no engine has told how this container is named: use "),
     ] {
-        for (entry, remedy) in [(OWN, "kcm.intel.com/pool"), (OWN_CORES, "kcm.intel.com/cores")] {
+        for (entry, remedy) in [
+            (OWN, "kcm.intel.com/pool"),
+            (OWN_CORES, "kcm.intel.com/cores"),
+            (OWN_KIND, "kcm.intel.com/partition"),
+        ] {
             let text = wish(&annotations(&[entry, POD]), &container(None, caller));
             let text = text.unwrap_err().to_string();
             let begins = format!(
@@ -155,26 +162,63 @@ fn a_message_is_short_and_plain_whatever_an_author_wrote() {
 }
 
 #[test]
-fn cores_of_its_own_are_told_apart_from_the_pods() {
-    let own_cores =
+fn what_is_for_exclusive_pools_alone_is_told_apart_from_what_is_for_the_whole_pod() {
+    let exclusive_only =
         |pairs: &[(&str, &str)]| match wish(&annotations(pairs), &container(WEB, Caller::Crio))
             .unwrap()
         {
-            Wish::Pool { own_cores, .. } => own_cores,
+            Wish::Pool { exclusive_only, .. } => exclusive_only,
             other => panic!("{other:?}"),
         };
-    assert_eq!(own_cores(&[POD, PODS_CORES]), None);
+    assert_eq!(exclusive_only(&[POD, PODS_CORES, PODS_KIND]), None);
     let own = "kcm.intel.com/cores.web is \"2\"";
-    assert_eq!(own_cores(&[POD, PODS_CORES, OWN_CORES]).as_deref(), Some(own));
+    assert_eq!(exclusive_only(&[POD, PODS_CORES, OWN_CORES, OWN_KIND]).as_deref(), Some(own));
+    let kind = "kcm.intel.com/partition.web is \"isolated\"";
+    assert_eq!(exclusive_only(&[POD, PODS_CORES, OWN_KIND]).as_deref(), Some(kind));
     let pool = "p".parse().unwrap();
-    assert!(refuse_cores_of_shared(own, &pool, true).is_ok());
+    assert!(refuse_in_shared(own, &pool, true).is_ok());
     assert_eq!(
-        refuse_cores_of_shared(own, &pool, false).unwrap_err().to_string(),
+        refuse_in_shared(own, &pool, false).unwrap_err().to_string(),
         format!(
             "annotation {own} means nothing in pool p, which is shared: choose an exclusive pool, or \
              leave it out"
         )
     );
+}
+
+#[test]
+fn a_containers_own_partition_goes_before_its_pods_and_means_nothing_without_a_pool() {
+    let asked_for = |pairs: &[(&str, &str)], name| match wish(
+        &annotations(pairs),
+        &container(name, Caller::Containerd),
+    ) {
+        Ok(Wish::Pool { partition, .. }) => {
+            partition.map_or_else(|| "nothing".to_owned(), |choice| choice.to_string())
+        }
+        Ok(other) => format!("{other:?}"),
+        Err(error) => format!("{error:#}"),
+    };
+    let own = "annotation kcm.intel.com/partition.web is \"isolated\" means nothing for a container \
+               without a pool: name its pool (kcm.intel.com/pool.<container>), or leave it out";
+    let pods = "annotation kcm.intel.com/partition is \"none\" means nothing in a pod without a pool: \
+                name one (kcm.intel.com/pool), or leave it out";
+    for (pairs, name, expected) in [
+        (vec![POD], WEB, "nothing"),
+        (vec![POD, PODS_KIND], WEB, "none"),
+        (vec![POD, PODS_KIND, OWN_KIND], WEB, "isolated"),
+        (vec![POD, PODS_KIND, OWN_KIND], DB, "none"),
+        (vec![OWN_KIND], WEB, own),
+        (vec![OWN_KIND], DB, "Unspoken"),
+        (vec![PODS_KIND], DB, pods),
+        (vec![PODS_KIND, OWN], DB, "Unspoken"),
+    ] {
+        assert_eq!(asked_for(&pairs, name), expected, "{pairs:?}");
+    }
+    for value in ["", "Root", "root required", "member", "root\n"] {
+        let text = asked_for(&[POD, ("kcm.intel.com/partition", value)], WEB);
+        let begins = format!("annotation kcm.intel.com/partition is {value:?}: ");
+        assert!(text.starts_with(&begins) && text.contains("none, root, isolated"), "{text}");
+    }
 }
 
 #[test]

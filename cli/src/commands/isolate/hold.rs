@@ -7,7 +7,8 @@ use anyhow::Context;
 use kcm_core::allocation::{Allocation, Details, Owner};
 use kcm_core::host::own_cgroup::OwnCgroup;
 use kcm_core::host::{affinity, environ};
-use kcm_core::node::{self, Granted, pin};
+use kcm_core::node::pin::{self, Binding, Outcome};
+use kcm_core::node::{self, Granted};
 use kcm_core::request::Request;
 use kcm_core::task::Process;
 use kcm_core::{CpuSet, Node};
@@ -58,9 +59,12 @@ impl<'n> Held<'n> {
                     own.remove();
                     return Err(error);
                 }
-                Ok(granted) => match restrict(&mut own, &granted.allocation) {
+                Ok(granted) => match restrict(node, &mut own, &granted) {
                     Ok(()) => (granted, Ok(own)),
                     Err(error) => {
+                        let mut notices = Vec::new();
+                        node.leave_partition(own.parts().0, &granted.allocation, &mut notices);
+                        logging::notices(notices);
                         give_back(node, &granted.allocation);
                         own.remove();
                         (take(None)?, Err(error))
@@ -204,6 +208,7 @@ fn allocate(
         usable,
         cgroup: own.map(|own| own.id().clone()),
         affinity: !isolate.no_affinity,
+        partition: None,
         had: None,
         details,
     };
@@ -229,10 +234,15 @@ fn owner(process: &Process, is_taken: bool) -> anyhow::Result<Owner> {
 }
 
 /// Has the cgroup keep to the CPUs, and hold them.
-fn restrict(own: &mut OwnCgroup, allocation: &Allocation) -> anyhow::Result<()> {
+fn restrict(node: &Node, own: &mut OwnCgroup, granted: &Granted) -> anyhow::Result<()> {
+    let Granted { allocation, .. } = granted;
     if allocation.affinity {
         let (cgroup, scope) = own.parts();
-        pin::restrict(cgroup, scope, &allocation.cpus(), None)?;
+        let cpus = allocation.cpus();
+        let outcome = pin::restrict(node, cgroup, scope, Binding::granted(granted, &cpus))?;
+        if let Outcome::Shared(why) = outcome {
+            log::warn!("others may run on CPUs {cpus}, which are no cpuset partition: {why}");
+        }
     }
     Ok(own.mark(allocation)?)
 }

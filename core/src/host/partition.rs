@@ -1,0 +1,271 @@
+//! Cpuset partitions below ordinary cgroups: the kernel itself keeps everybody else off their CPUs
+//! (Documentation/admin-guide/cgroup-v2, section Cpuset; Linux 6.8).
+//!
+//! ```text
+//! this file    a cgroup made a partition and no more one
+//!   stale      CPUs that are set aside for nobody, given back
+//! ```
+//!
+//! A cgroup can have CPUs for itself only if each cgroup above it sets them aside as well
+//! (`cpuset.cpus.exclusive`), and several containers set theirs aside in one that they share: so all of
+//! this is done under the lock of the configuration directory. The kernel accepts a partition that
+//! cannot be, and tells only when it is asked.
+
+mod stale;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::cgroup::{Cgroup, Hierarchy};
+use super::{Error, read, regular};
+use crate::cpu_set::CpuSet;
+use crate::partition::Kind;
+
+pub use stale::{Cleared, InTheWay, clear, give_back};
+
+/// What a cgroup has for itself, or sets aside for those below it.
+pub(super) const EXCLUSIVE: &str = "cpuset.cpus.exclusive";
+/// What kind of partition it is.
+pub(super) const PARTITION: &str = "cpuset.cpus.partition";
+/// No partition.
+pub(super) const MEMBER: &str = "member";
+
+/// What the kernel says of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No partition.
+    Member,
+    /// One that holds.
+    Valid(Kind),
+    /// One that does not hold, and why.
+    Invalid(Kind, String),
+}
+
+impl State {
+    /// Whether it is a partition of this kind, and holds.
+    pub fn is(&self, kind: Kind) -> bool {
+        *self == Self::Valid(kind)
+    }
+
+    /// `root`, or `root invalid (Parent is not a partition root)`.
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text == MEMBER {
+            return Some(Self::Member);
+        }
+        let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let kind = kind.parse().ok()?;
+        let Some(reason) = rest.strip_prefix("invalid") else {
+            return rest.is_empty().then_some(Self::Valid(kind));
+        };
+        let reason = reason.trim().trim_start_matches('(').trim_end_matches(')');
+        Some(Self::Invalid(kind, reason.to_owned()))
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member => f.write_str(MEMBER),
+            Self::Valid(kind) => kind.fmt(f),
+            Self::Invalid(kind, reason) if reason.is_empty() => write!(f, "{kind} invalid"),
+            Self::Invalid(kind, reason) => write!(f, "{kind} invalid ({reason})"),
+        }
+    }
+}
+
+/// Why a cgroup is no partition.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// The kernel refuses to set the CPUs aside: somebody else has a claim on them.
+    #[error("the kernel does not set CPUs {cpus} aside in {path} ({cause})")]
+    Refused {
+        /// The CPUs.
+        cpus: CpuSet,
+        /// The file that did not take them.
+        path: PathBuf,
+        /// write(2).
+        cause: io::Error,
+    },
+    /// It took all, and says that it does not hold.
+    #[error("the kernel says of the cgroup {cgroup}: {state}")]
+    Invalid {
+        /// Its path.
+        cgroup: String,
+        /// What it says.
+        state: State,
+    },
+    /// The files are not as they should be.
+    #[error(transparent)]
+    Host(#[from] Error),
+}
+
+impl Cgroup {
+    /// What kind of partition it is; none where the kernel has none (cgroup v1, no cpuset controller),
+    /// or it is gone.
+    pub fn partition(&self) -> Result<Option<State>, Error> {
+        let path = self.file(PARTITION);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let unknown = || Error::malformed(&path, format!("it says {:?}", text.trim()));
+        State::parse(&text).map(Some).ok_or_else(unknown)
+    }
+
+    /// The file whose change tells that a partition has become another (poll(2), `POLLPRI`).
+    pub fn partition_file(&self) -> PathBuf {
+        self.file(PARTITION)
+    }
+
+    /// The CPUs that it has, or sets aside, for itself alone; empty where the kernel has no such thing.
+    pub fn exclusive_cpus(&self) -> Result<CpuSet, Error> {
+        let path = self.file(EXCLUSIVE);
+        parse(&path, &read(&path)?.unwrap_or_default())
+    }
+
+    /// The cgroups above it, below the root, topmost first.
+    pub(super) fn ancestors(&self) -> Vec<Self> {
+        let above = std::iter::successors(self.parent(), Self::parent);
+        let mut above: Vec<Self> = above.take_while(|above| !above.is_root()).collect();
+        above.reverse();
+        above
+    }
+
+    /// The CPUs that it can be given where it becomes a partition: what no cgroup above it leaves out
+    /// by its own `cpuset.cpus`. Those of `but` do not count.
+    pub fn obtainable_cpus(&self, online: &CpuSet, but: &[String]) -> Result<CpuSet, Error> {
+        let mut all = online.clone();
+        for above in self.ancestors() {
+            let own = above.own_cpus()?;
+            if !own.is_empty() && !but.iter().any(|path| path == above.path()) {
+                all = all.intersection(&own);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The files by which a cgroup was made a partition, open. A program that ends in a moment forgets
+/// them: then the kernel closes them for less than a system call each.
+#[derive(Debug, Default)]
+pub struct Taken(Vec<ControlFile>);
+
+/// Makes a cgroup a partition of exactly these CPUs, or leaves all as it was.
+pub fn take(cgroup: &Cgroup, cpus: &CpuSet, kind: Kind) -> Result<Taken, NotTaken> {
+    let mut taken = Taken::default();
+    let result = try_take(cgroup, cpus, kind, &mut taken.0);
+    if result.is_err() {
+        // As far as that goes: what stays is found by whoever wants these CPUs next.
+        let _ = write(&cgroup.file(PARTITION), MEMBER);
+        let _ = write(&cgroup.file(EXCLUSIVE), "");
+        for file in taken.0.iter().rev() {
+            let _ = file.before.as_ref().map(|before| file.put(&before.to_string()));
+        }
+    }
+    result.map(|()| taken)
+}
+
+fn try_take(
+    cgroup: &Cgroup,
+    cpus: &CpuSet,
+    kind: Kind,
+    files: &mut Vec<ControlFile>,
+) -> Result<(), NotTaken> {
+    let refused = |path, cause| NotTaken::Refused { cpus: cpus.clone(), path, cause };
+    for above in cgroup.ancestors() {
+        let mut list = ControlFile::open(above.file(EXCLUSIVE))?;
+        let before = list.cpus()?;
+        if !cpus.is_subset(&before) {
+            let all = before.union(cpus).to_string();
+            list.put(&all).map_err(|cause| refused(list.path.clone(), cause))?;
+            list.before = Some(before);
+        }
+        files.push(list);
+    }
+    let own = ControlFile::open(cgroup.file(EXCLUSIVE))?;
+    own.put(&cpus.to_string()).map_err(|cause| refused(own.path.clone(), cause))?;
+    files.push(own);
+    let file = ControlFile::open(cgroup.file(PARTITION))?;
+    file.put(&kind.to_string()).map_err(|cause| Error::io("write", &file.path, &cause))?;
+    let state = State::parse(&file.text()?).unwrap_or(State::Member);
+    files.push(file);
+    match state.is(kind) {
+        true => Ok(()),
+        false => Err(NotTaken::Invalid { cgroup: cgroup.path().to_owned(), state }),
+    }
+}
+
+/// Has a cgroup be a partition no more, and gives its CPUs back, in it and in those above.
+pub fn leave(hierarchy: &Hierarchy, cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
+    if cgroup.partition()?.is_some_and(|state| state != State::Member) {
+        write(&cgroup.file(PARTITION), MEMBER)?;
+        write(&cgroup.file(EXCLUSIVE), "")?;
+    }
+    give_back(hierarchy, cgroup, cpus)
+}
+
+/// An open file of a cgroup's.
+#[derive(Debug)]
+struct ControlFile {
+    path: PathBuf,
+    file: File,
+    /// The CPUs that it had before they were changed.
+    before: Option<CpuSet>,
+}
+
+impl ControlFile {
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        match regular::open_to_change(&path) {
+            Ok(file) => Ok(Self { path, file, before: None }),
+            Err(e) => Err(Error::io("open", &path, &e)),
+        }
+    }
+
+    /// What it holds, by one read: the longest list of 8,192 CPUs has 40 KB.
+    fn text(&self) -> Result<String, Error> {
+        let mut bytes = [0; 1 << 16];
+        let read = self.file.read_at(&mut bytes, 0);
+        let length = read.map_err(|e| Error::io("read", &self.path, &e))?;
+        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    fn cpus(&self) -> Result<CpuSet, Error> {
+        parse(&self.path, &self.text()?)
+    }
+
+    fn put(&self, text: &str) -> io::Result<()> {
+        // With a line's end, since to write nothing would be no write.
+        self.file.write_all_at(format!("{text}\n").as_bytes(), 0)
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<CpuSet, Error> {
+    CpuSet::parse_possibly_empty(text).map_err(|e| Error::malformed(path, e.to_string()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let file = ControlFile::open(path.to_owned())?;
+    file.put(text).map_err(|e| Error::io("write", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_a_word_and_maybe_why_it_does_not_hold() {
+        let parsed = |text: &str| State::parse(text).map(|state| state.to_string());
+        for text in
+            ["member", "root", "isolated", "root invalid", "root invalid (No cpu available)"]
+        {
+            let line = format!("{text}\n");
+            assert_eq!(parsed(&line).as_deref(), Some(text));
+        }
+        for other in ["", "roots", "root valid", "member invalid"] {
+            assert_eq!(parsed(other), None, "{other:?}");
+        }
+        assert!(State::parse("root").unwrap().is(Kind::Root));
+        assert!(!State::parse("root invalid (x)").unwrap().is(Kind::Root));
+    }
+}

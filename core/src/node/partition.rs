@@ -1,0 +1,184 @@
+//! A container's own CPUs as a cpuset partition: taken under the lock, given back with them, and made
+//! anew where one no longer holds.
+
+use super::{Error, Node};
+use crate::CpuSet;
+use crate::allocation::{Allocation, CgroupId};
+use crate::host::cgroup::{Cgroup, Hierarchy};
+use crate::host::mark::{self, Mark};
+use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
+use crate::host::{sysfs, workqueues};
+use crate::notice::Notice;
+use crate::partition::{Kind, Policy, Wish};
+use crate::request::Request;
+use crate::state::{self, Under};
+
+/// Why a cgroup is no partition.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPartition {
+    /// The kernel does not make it one.
+    #[error("{why}{}", who(in_the_way))]
+    NotTaken {
+        /// What it says.
+        why: NotTaken,
+        /// Who has a claim on the CPUs.
+        in_the_way: Vec<InTheWay>,
+    },
+    /// The configuration directory's lock.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The kernel's files.
+    #[error(transparent)]
+    Host(#[from] crate::host::Error),
+}
+
+fn who(in_the_way: &[InTheWay]) -> String {
+    let all: Vec<String> = in_the_way.iter().map(ToString::to_string).collect();
+    match all[..] {
+        [] => String::new(),
+        _ => format!(": {}; end it, or give it other CPUs", all.join(", and ")),
+    }
+}
+
+impl Node {
+    /// What an owner is to have of a pool that says this; a notice, or an error where the pool requires
+    /// it, if this node's kernel cannot.
+    pub(super) fn wish(
+        &self,
+        request: &Request,
+        exclusive: bool,
+        policy: Policy,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Wish, Error> {
+        if !exclusive || !request.affinity {
+            return Ok(Wish::PLAIN);
+        }
+        let wish = policy.wish(&request.pool, request.partition)?;
+        let Some(kind) = wish.kind else { return Ok(wish) };
+        let why = match (&self.hierarchy, &request.cgroup) {
+            (Some(hierarchy), Some(_)) if hierarchy.has_partitions() => return Ok(wish),
+            (_, None) => "there is no cgroup of its own",
+            _ => "this kernel has none: they need cgroup v2 and Linux 6.8",
+        };
+        if wish.required {
+            return Err(Error::NoPartitions { pool: request.pool.clone(), kind, why });
+        }
+        if wish.named {
+            notices.push(Notice::warning(format!(
+                "{} gets no cpuset partition ({kind}), since {why}: others may run on its CPUs",
+                request.owner
+            )));
+        }
+        Ok(Wish::PLAIN)
+    }
+
+    /// What an owner could be given beyond what it may use now: CPUs that another's partition has, or
+    /// had a moment ago, are none of anybody else's. None where that is nothing more.
+    pub(super) fn obtainable(&self, request: &Request) -> Result<Option<CpuSet>, Error> {
+        let hierarchy = self.hierarchy.as_ref().filter(|hierarchy| hierarchy.has_partitions());
+        let (Some(hierarchy), Some(cgroup)) = (hierarchy, &request.cgroup) else { return Ok(None) };
+        let online = sysfs::online(&self.sys_root)?;
+        let all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &[])?;
+        Ok((!all.is_subset(&request.usable)).then_some(all))
+    }
+
+    /// Whether this node's kernel can have partitions.
+    pub fn has_partitions(&self) -> bool {
+        self.hierarchy.as_ref().is_some_and(Hierarchy::has_partitions)
+    }
+
+    /// Makes a cgroup a partition, after what nobody uses any more was taken out of its way.
+    pub(super) fn take_partition(
+        &self,
+        under: Under<'_>,
+        cgroup: &Cgroup,
+        cpus: &CpuSet,
+        kind: Kind,
+    ) -> Result<Taken, NoPartition> {
+        self.conf.hold(under, || {
+            let taken = take_cleared(cgroup, cpus, kind)?;
+            // Nobody's task runs there now, whatever becomes of the kernel's own work.
+            if let Err(error) = workqueues::keep_off(&self.sys_root, cpus) {
+                log::debug!("work of the kernel's own may run on CPUs {cpus}: {error}");
+            }
+            Ok(taken)
+        })
+    }
+
+    /// Takes out of a cgroup's way what nobody uses any more of these CPUs. Whether there was anything.
+    pub(super) fn clear_way(
+        &self,
+        under: Under<'_>,
+        cgroup: &Cgroup,
+        cpus: &CpuSet,
+    ) -> Result<bool, NoPartition> {
+        self.conf.hold(under, || Ok(!partition::clear(cgroup, cpus)?.cleared.is_empty()))
+    }
+
+    /// Has the cgroup of an owner that is not to have its CPUs be a partition no more.
+    pub fn leave_partition(&self, cgroup: &Cgroup, record: &Allocation, notices: &mut Vec<Notice>) {
+        let Some(hierarchy) = self.hierarchy.as_ref().filter(|_| record.partition.is_some()) else {
+            return;
+        };
+        let left = self.conf.hold(Under::Nothing, || {
+            Ok::<_, NoPartition>(partition::leave(hierarchy, cgroup, &record.cpus())?)
+        });
+        if let Err(error) = left {
+            notices.push(still_aside(record, &error));
+        }
+    }
+
+    /// What kind of partition a cgroup is, whose record was lost.
+    pub(super) fn partition_of(&self, id: &CgroupId) -> Result<Option<Kind>, Error> {
+        let Some(hierarchy) = &self.hierarchy else { return Ok(None) };
+        Ok(match hierarchy.at(&id.path).partition()? {
+            Some(State::Valid(kind) | State::Invalid(kind, _)) => Some(kind),
+            Some(State::Member) | None => None,
+        })
+    }
+
+    /// Under the lock: has nothing be set aside any more for what a record says. Its cgroup itself, if
+    /// that is there still, only where it is proven to be its own.
+    pub(super) fn give_partition_back(&self, record: &Allocation, notices: &mut Vec<Notice>) {
+        let (Some(hierarchy), Some(id), Some(_)) =
+            (&self.hierarchy, &record.cgroup, record.partition)
+        else {
+            return;
+        };
+        let cgroup = hierarchy.at(&id.path);
+        let is_its_own = || {
+            let is_it = id.inode.is_some() && cgroup.inode()? == id.inode;
+            Ok(is_it && mark::of(&cgroup)?.is_some_and(|mark| mark == Mark::on(record)))
+        };
+        let given_back = is_its_own().and_then(|is_its_own| match is_its_own {
+            true => partition::leave(hierarchy, &cgroup, &record.cpus()),
+            false => partition::give_back(hierarchy, &cgroup, &record.cpus()),
+        });
+        if let Err(error) = given_back {
+            notices.push(still_aside(record, &error));
+        }
+    }
+}
+
+fn take_cleared(cgroup: &Cgroup, cpus: &CpuSet, kind: Kind) -> Result<Taken, NoPartition> {
+    let why = match partition::take(cgroup, cpus, kind) {
+        Ok(taken) => return Ok(taken),
+        Err(NotTaken::Host(error)) => return Err(error.into()),
+        Err(why) => why,
+    };
+    let Cleared { cleared, in_the_way } = partition::clear(cgroup, cpus)?;
+    if cleared.is_empty() {
+        return Err(NoPartition::NotTaken { why, in_the_way });
+    }
+    log::debug!("CPUs {cpus} were set aside for nobody in {}", cleared.join(", "));
+    let taken = partition::take(cgroup, cpus, kind);
+    taken.map_err(|why| NoPartition::NotTaken { why, in_the_way })
+}
+
+fn still_aside(record: &Allocation, error: &dyn std::fmt::Display) -> Notice {
+    let Allocation { owner, .. } = record;
+    Notice::warning(format!(
+        "CPUs {} of {owner} may still be set aside: {error}; whoever gets them next tries again",
+        record.cpus()
+    ))
+}

@@ -1,0 +1,64 @@
+//! A partition that holds no more: found, named with the kernel's reason, made anew.
+
+use std::fs;
+
+use kcm_tests::kcm::reconcile;
+use kcm_tests::machine::{Offline, cgroup_file, effective_cpus};
+use kcm_tests::runtime::with_every_runtime;
+
+use super::{alone, others_have, partition, say};
+
+#[test]
+fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
+    let _alone = alone();
+    with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        let container = scene.container("a").pool("dataplane").run();
+        let above = cgroup_file(&scene.parent_cgroup(), "cpuset.cpus.exclusive");
+        // Of a part of its CPUs the kernel leaves it a partition, of none it does not.
+        fs::write(&above, "3").unwrap();
+        assert_eq!(effective_cpus(&container.cgroup).to_string(), "3");
+        let mended = reconcile(&scene.conf, &["--repair"]).succeeded();
+        assert!(mended.out.contains("\"repaired\": true"), "{mended:?}");
+        assert_eq!(partition(&container.cgroup), "root");
+        assert_eq!(effective_cpus(&container.cgroup).to_string(), "2-3");
+        fs::write(&above, "\n").unwrap();
+        let state = partition(&container.cgroup);
+        assert!(state.starts_with("root invalid ("), "{state}");
+        let found = reconcile(&scene.conf, &[]).succeeded();
+        let lines = found.lines("WARNING");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("others may run on CPUs 2-3 of a (process"), "{lines:?}");
+        assert!(lines[0].contains(&state), "{lines:?}");
+        assert_eq!(partition(&container.cgroup), state);
+        let mended = reconcile(&scene.conf, &["--repair"]).succeeded();
+        assert!(
+            mended.lines("INFO")[0].contains("a has CPUs 2-3 for itself alone again"),
+            "{mended:?}"
+        );
+        assert_eq!(partition(&container.cgroup), "root");
+        assert!(!others_have("2"));
+        assert_eq!(reconcile(&scene.conf, &["--repair"]).succeeded().lines("INFO"), [""; 0]);
+        container.delete();
+        assert!(others_have("2-3"));
+    });
+}
+
+#[test]
+fn one_whose_cpus_were_all_offline_is_made_anew_when_they_are_back() {
+    let _alone = alone();
+    with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        // Linux 6.12 takes the last CPU of one of the kind root offline for nobody (EBUSY).
+        say(scene, "dataplane", "isolated");
+        let container = scene.container("a").pool("dataplane").run();
+        let one = Offline::take("3");
+        drop(one);
+        assert_eq!(partition(&container.cgroup), "isolated");
+        let both = [Offline::take("2"), Offline::take("3")];
+        assert!(partition(&container.cgroup).contains("invalid"));
+        drop(both);
+        assert!(partition(&container.cgroup).contains("invalid"));
+        reconcile(&scene.conf, &["--repair"]).succeeded();
+        assert_eq!(partition(&container.cgroup), "isolated");
+        assert!(!others_have("2"));
+    });
+}

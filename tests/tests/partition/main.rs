@@ -1,0 +1,77 @@
+//! Containers whose cgroup is a cpuset partition: the kernel keeps everybody else off their CPUs.
+//! In a guest alone, with Linux 6.8 or newer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+mod cost;
+mod lost;
+mod stale;
+mod taken;
+mod wish;
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+
+use kcm_core::CpuSet;
+use kcm_tests::machine::{cgroup_file, must_be_the_guest};
+use kcm_tests::runtime::Scene;
+
+/// One test at a time: they look at the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    must_be_the_guest();
+    assert!(cgroup_file("/", "cpuset.cpus.isolated").exists(), "this kernel has no partitions");
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn read(cgroup: &str, name: &str) -> String {
+    fs::read_to_string(cgroup_file(cgroup, name)).unwrap().trim().to_owned()
+}
+
+/// What the kernel says of a cgroup.
+fn partition(cgroup: &str) -> String {
+    read(cgroup, "cpuset.cpus.partition")
+}
+
+/// What a cgroup sets aside.
+fn aside(cgroup: &str) -> String {
+    read(cgroup, "cpuset.cpus.exclusive")
+}
+
+/// The CPUs that everybody else has.
+fn others_cpus() -> CpuSet {
+    CpuSet::parse_possibly_empty(&read("/", "cpuset.cpus.effective")).unwrap()
+}
+
+/// Whether everybody else has these.
+fn others_have(cpus: &str) -> bool {
+    cpus.parse::<CpuSet>().unwrap().is_subset(&others_cpus())
+}
+
+/// Has a pool say this of partitions.
+fn say(scene: &Scene, pool: &str, policy: &str) {
+    fs::write(scene.conf.path().join("pools").join(pool).join("partition"), policy).unwrap();
+}
+
+/// A process in a cgroup of the test's own, ended when dropped.
+struct Somebody {
+    process: std::process::Child,
+}
+
+impl Somebody {
+    /// In this cgroup, which is made.
+    fn in_cgroup(cgroup: &str) -> Self {
+        fs::create_dir_all(cgroup_file(cgroup, "")).unwrap();
+        let process = Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(cgroup_file(cgroup, "cgroup.procs"), process.id().to_string()).unwrap();
+        Self { process }
+    }
+}
+
+impl Drop for Somebody {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
