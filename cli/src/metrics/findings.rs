@@ -1,5 +1,6 @@
 //! What a round has found, as far as metrics tell of it.
 
+use kcm_core::host::cgroup::Cgroup;
 use kcm_core::node::Reconciled;
 use kcm_core::pool::PoolName;
 use kcm_core::state::ConfDir;
@@ -16,6 +17,8 @@ pub(crate) struct Findings {
     /// The pool of each repair that was tried, and whether it worked.
     pub(super) repairs: Vec<(PoolName, bool)>,
     failures: Vec<String>,
+    /// Cgroups that are partitions, whose change does not wait for the next round.
+    pub(crate) partitions: Vec<Cgroup>,
 }
 
 /// The pools of what reconcile has found, each as often as it is in its report.
@@ -35,6 +38,7 @@ impl Findings {
     pub(crate) fn reconciled(&mut self, found: &Reconciled) {
         self.usage = Some(found.usage.clone());
         self.failures.extend(found.failures.iter().cloned());
+        self.partitions = found.partitions.clone();
         self.reconciled = Some(PoolsOf {
             reclaimed: found.reclaimed.iter().map(|r| r.pool.clone()).collect(),
             mismatched: found.mismatched.iter().map(|m| m.pool.clone()).collect(),

@@ -113,9 +113,13 @@ impl Cgroup {
         State::parse(&text).map(Some).ok_or_else(unknown)
     }
 
-    /// The file whose change tells that a partition has become another (poll(2), `POLLPRI`).
-    pub fn partition_file(&self) -> PathBuf {
-        self.file(PARTITION)
+    /// A file whose change tells that it has become another partition than it is now (poll(2),
+    /// `POLLPRI`). None where it is none that holds: nothing more can be lost.
+    pub fn partition_to_watch(&self) -> Option<File> {
+        let file = regular::open(&self.file(PARTITION)).ok()?;
+        let file = ControlFile { path: self.file(PARTITION), file, before: None };
+        // What was not read yet has always changed.
+        matches!(State::parse(&file.text().ok()?)?, State::Valid(_)).then_some(file.file)
     }
 
     /// The CPUs that it has, or sets aside, for itself alone; empty where the kernel has no such thing.

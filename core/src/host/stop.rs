@@ -3,11 +3,13 @@
 //! Outside of [`Stop::listen`] the two wait. Within, they interrupt what blocks, which is the wait for
 //! a lock, and are remembered.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::ppoll;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::time::TimeSpec;
 
@@ -36,11 +38,14 @@ impl Stop {
         Ok(result)
     }
 
-    /// Waits so long, or until it is asked. Whether it was, also before.
-    pub fn within(&self, time: Duration) -> io::Result<bool> {
+    /// Waits so long, or until one of these files of the kernel's changes (`POLLPRI`, poll(2)), or until
+    /// it is asked. Whether it was, also before.
+    pub fn within(&self, time: Duration, changing: &[File]) -> io::Result<bool> {
         let mut open = self.signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         self.signals.into_iter().for_each(|signal| open.remove(signal));
-        match ppoll(&mut [], Some(TimeSpec::from_duration(time)), Some(open)) {
+        let watch = |file| PollFd::new(AsFd::as_fd(file), PollFlags::POLLPRI);
+        let mut watched: Vec<PollFd<'_>> = changing.iter().map(watch).collect();
+        match ppoll(&mut watched, Some(TimeSpec::from_duration(time)), Some(open)) {
             Ok(_) | Err(Errno::EINTR) => Ok(is_asked()),
             Err(errno) => Err(errno.into()),
         }

@@ -5,6 +5,7 @@
 //! writes the mask; those of the kind *root* it leaves in. So what is written is what the mask is now,
 //! less the CPUs, which only makes it smaller.
 
+use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -28,8 +29,15 @@ pub fn restore(sys_root: &Path) -> Result<CpuSet, Error> {
 }
 
 fn keep_off_noting(mask: &Path, taken: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    let Some(text) = read(mask)? else { return Ok(()) };
-    let now = parse(mask, &text)?;
+    let file = match regular::open_to_change(mask) {
+        Ok(file) => file,
+        Err(e) if super::is_gone(&e) => return Ok(()),
+        Err(e) => return Err(Error::io("open", mask, &e)),
+    };
+    // By one read: 8,192 CPUs have 2,304 characters.
+    let mut bytes = [0; 4096];
+    let length = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", mask, &e))?;
+    let now = parse(mask, &String::from_utf8_lossy(&bytes[..length]))?;
     let ours = now.intersection(cpus);
     let left = now.difference(&ours);
     // The kernel's work must run somewhere.
@@ -37,14 +45,15 @@ fn keep_off_noting(mask: &Path, taken: &Path, cpus: &CpuSet) -> Result<(), Error
         return Ok(());
     }
     note(taken, &noted(taken)?.union(&ours))?;
-    put(mask, &left)
+    put(&file, mask, &left)
 }
 
 fn restore_noted(mask: &Path, taken: &Path) -> Result<CpuSet, Error> {
     let ours = noted(taken)?;
     if !ours.is_empty() {
         let now = parse(mask, &read_existing(mask)?)?;
-        put(mask, &now.union(&ours))?;
+        let file = regular::open_to_change(mask).map_err(|e| Error::io("open", mask, &e))?;
+        put(&file, mask, &now.union(&ours))?;
         std::fs::remove_file(taken).map_err(|e| Error::io("remove", taken, &e))?;
     }
     Ok(ours)
@@ -54,9 +63,8 @@ fn parse(mask: &Path, text: &str) -> Result<CpuSet, Error> {
     sysfs::parse_mask(text).map_err(|cause| Error::malformed(mask, cause))
 }
 
-fn put(mask: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    let written = regular::open_to_change(mask)
-        .and_then(|file| file.write_all_at(format!("{}\n", kernels_mask(cpus)).as_bytes(), 0));
+fn put(file: &File, mask: &Path, cpus: &CpuSet) -> Result<(), Error> {
+    let written = file.write_all_at(format!("{}\n", kernels_mask(cpus)).as_bytes(), 0);
     written.map_err(|e| Error::io("write", mask, &e))
 }
 

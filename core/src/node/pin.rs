@@ -48,6 +48,18 @@ pub enum Error {
         /// What was set.
         cpus: CpuSet,
     },
+    /// The kernel has other CPUs than were set, and why it has.
+    #[error("the cgroup {cgroup} is on CPUs {actual} after CPUs {cpus} were set: {why}")]
+    Others {
+        /// Its path.
+        cgroup: String,
+        /// What holds.
+        actual: CpuSet,
+        /// What was set.
+        cpus: CpuSet,
+        /// Who else has a claim on them.
+        why: Box<NoPartition>,
+    },
     /// A thread has other CPUs than were set.
     #[error(
         "thread {thread} of the container may run on CPUs {actual} after it was bound to {cpus}; \
@@ -143,6 +155,9 @@ pub fn restrict(
     }
     if actual != *cpus {
         let cgroup = cgroup.path().to_owned();
+        if let Outcome::Shared(why) = outcome {
+            return Err(Error::Others { cgroup, actual, cpus: cpus.clone(), why: why.into() });
+        }
         return Err(Error::Cgroup { cgroup, actual, cpus: cpus.clone() });
     }
     Ok(outcome)

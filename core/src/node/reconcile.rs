@@ -8,6 +8,7 @@ use super::repair::{Live, Lost, Mismatch};
 use super::{Aside, Error, Judge, Node, forgotten_notice, now, readable_records};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId, Details, Owner};
+use crate::host::cgroup::Cgroup;
 use crate::host::environ;
 use crate::host::mark::{self, Mark};
 use crate::notice::Notice;
@@ -18,6 +19,9 @@ use crate::state::{Index, Listing, Update};
 use crate::task::{Judged, Life, Pid, Task};
 use crate::usage::Usage;
 
+/// How many partitions are watched at the most: each has a descriptor.
+const WATCHED: usize = 100;
+
 /// What one look at the node has found.
 #[derive(Debug, Default)]
 pub struct Reconciled {
@@ -27,6 +31,8 @@ pub struct Reconciled {
     pub mismatched: Vec<Mismatch>,
     /// Live ones that have their CPUs no more for themselves alone, by owner.
     pub lost: Vec<Lost>,
+    /// The cgroups that are to be partitions, a hundred at the most.
+    pub partitions: Vec<Cgroup>,
     /// What a person must look at; the rest was done.
     pub failures: Vec<String>,
     /// How much of each pool that could be read is in use now.
@@ -48,6 +54,8 @@ impl Node {
         }
         // Without the lock: there may be thousands of threads to look at, and a repair looks again.
         for task in live {
+            let room = found.partitions.len() < WATCHED;
+            found.partitions.extend(self.partition_to_be(&task).filter(|_| room));
             match self.lost_partition(&task) {
                 Ok(lost) => found.lost.extend(lost),
                 Err(error) => found.failures.push(error.to_string()),

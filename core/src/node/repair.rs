@@ -211,6 +211,12 @@ impl Node {
         Ok(lost.map(|state| Lost { allocation: record.clone(), state }))
     }
 
+    /// A live task's cgroup, if it is to be a partition.
+    pub(super) fn partition_to_be(&self, task: &Live) -> Option<Cgroup> {
+        let record = task.record.as_ref().filter(|record| record.partition.is_some())?;
+        Some(self.hierarchy.as_ref()?.at(record.cgroup_path()?))
+    }
+
     /// What the kernel says of a cgroup that should be a partition and is none that holds.
     fn lost(&self, record: &Allocation) -> Result<Option<State>, Error> {
         let cgroup = record.cgroup_path().zip(self.hierarchy.as_ref());
