@@ -2,6 +2,7 @@
 
 mod engines;
 mod holders;
+mod isolation;
 mod kernel;
 mod neighbours;
 mod pools;
@@ -84,7 +85,7 @@ pub(crate) fn examine(subject: &Subject) -> Vec<Finding> {
         findings.push(trust::mounts(subject));
         findings.extend(holders::all(subject));
     }
-    findings.extend(pools::isolation(subject));
+    findings.extend(isolation::all(subject));
     findings.push(engines::program("kcm", &subject.kcm));
     findings.push(engines::program("kcm-hook", &subject.hook));
     findings.extend(engines::all(subject));

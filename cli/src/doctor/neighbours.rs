@@ -6,7 +6,7 @@ use kcm_core::host::neighbours::{interrupts, processes};
 use kcm_core::pool::Pool;
 use kcm_core::task::Glance;
 
-use super::pools::{cpus_of, pools};
+use super::pools::{exclusive_of, pools};
 use super::{Finding, Subject};
 
 /// So many are named.
@@ -14,7 +14,7 @@ const NAMED: usize = 5;
 
 pub(super) fn all(subject: &Subject) -> Vec<Finding> {
     let (pools, records) = pools(subject);
-    let exclusive = cpus_of(&pools, true);
+    let exclusive = exclusive_of(&pools);
     if exclusive.is_empty() {
         return Vec::new();
     }

@@ -1,7 +1,5 @@
 //! The configuration directory and its pools.
 
-use std::collections::BTreeMap;
-
 use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::pool::Pool;
@@ -61,56 +59,18 @@ pub(super) fn pools(subject: &Subject) -> (Vec<Pool<Glance>>, Vec<Allocation>) {
     read.map(|(found, _)| found).unwrap_or_default()
 }
 
-/// All CPUs of a kind of pool.
-pub(super) fn cpus_of(pools: &[Pool<Glance>], exclusive: bool) -> CpuSet {
-    let pools = pools.iter().filter(|pool| pool.exclusive == exclusive);
-    let lists = pools.flat_map(|pool| &pool.lists);
-    lists.fold(CpuSet::new(), |all, list| all.union(list.name.cpus()))
+/// All CPUs of a pool.
+pub(super) fn cpus_of(pool: &Pool<Glance>) -> CpuSet {
+    pool.lists.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()))
 }
 
 /// All CPUs of exclusive pools.
 pub(super) fn exclusive(subject: &Subject) -> CpuSet {
-    cpus_of(&pools(subject).0, true)
+    exclusive_of(&pools(subject).0)
 }
 
-pub(super) fn isolation(subject: &Subject) -> Vec<Finding> {
-    let check = "isolation";
-    let isolated = match subject.machine.isolated() {
-        Ok(isolated) => isolated,
-        Err(e) => {
-            return vec![Finding::fail(check, format!("{e:#}"), "mend isolcpus, and boot again")];
-        }
-    };
-    let (pools, _) = pools(subject);
-    if pools.is_empty() {
-        return Vec::new();
-    }
-    let open = cpus_of(&pools, true).difference(&isolated);
-    let mut findings = vec![if open.is_empty() {
-        Finding::ok(check, "the CPUs of all exclusive pools are isolated")
-    } else {
-        Finding::warn(
-            check,
-            format!(
-                "CPUs {open} of exclusive pools are not isolated: the kernel may run others there"
-            ),
-            format!("boot with isolcpus={}", cpus_of(&pools, true)),
-        )
-    }];
-    let shared: BTreeMap<String, CpuSet> = pools
-        .iter()
-        .filter(|pool| !pool.exclusive)
-        .map(|pool| (pool.name.to_string(), cpus_of(std::slice::from_ref(pool), false)))
-        .collect();
-    for (pool, cpus) in shared {
-        let stuck = cpus.intersection(&isolated);
-        if stuck.len() > 1 {
-            findings.push(Finding::warn(
-                check,
-                format!("the shared pool {pool} has the isolated CPUs {stuck}: their load is not balanced"),
-                "have its programs place their threads themselves, or take those CPUs out of isolcpus",
-            ));
-        }
-    }
-    findings
+/// All CPUs of those that are exclusive.
+pub(super) fn exclusive_of(pools: &[Pool<Glance>]) -> CpuSet {
+    let exclusive = pools.iter().filter(|pool| pool.exclusive);
+    exclusive.fold(CpuSet::new(), |all, pool| all.union(&cpus_of(pool)))
 }

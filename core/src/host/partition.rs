@@ -202,10 +202,7 @@ fn try_take(
 
 /// Has a cgroup be a partition no more, and gives its CPUs back, in it and in those above.
 pub fn leave(hierarchy: &Hierarchy, cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
-    if cgroup.partition()?.is_some_and(|state| state != State::Member) {
-        write(&cgroup.file(PARTITION), MEMBER)?;
-        write(&cgroup.file(EXCLUSIVE), "")?;
-    }
+    stale::disband(cgroup, cpus)?;
     give_back(hierarchy, cgroup, cpus)
 }
 

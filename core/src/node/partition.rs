@@ -5,7 +5,6 @@ use super::{Error, Node};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
-use crate::host::mark::{self, Mark};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
 use crate::host::{sysfs, workqueues};
 use crate::notice::Notice;
@@ -137,8 +136,8 @@ impl Node {
         })
     }
 
-    /// Under the lock: has nothing be set aside any more for what a record says. Its cgroup itself, if
-    /// that is there still, only where it is proven to be its own.
+    /// Under the lock: has nothing be set aside any more for what a record says, nor by its cgroup itself
+    /// if that is there still.
     pub(super) fn give_partition_back(&self, record: &Allocation, notices: &mut Vec<Notice>) {
         let (Some(hierarchy), Some(id), Some(_)) =
             (&self.hierarchy, &record.cgroup, record.partition)
@@ -146,11 +145,12 @@ impl Node {
             return;
         };
         let cgroup = hierarchy.at(&id.path);
-        let is_its_own = || {
+        // A record proves nothing, but of a cgroup that nobody is in nobody is hurt.
+        let is_left = || {
             let is_it = id.inode.is_some() && cgroup.inode()? == id.inode;
-            Ok(is_it && mark::of(&cgroup)?.is_some_and(|mark| mark == Mark::on(record)))
+            Ok(is_it && !cgroup.is_populated()?)
         };
-        let given_back = is_its_own().and_then(|is_its_own| match is_its_own {
+        let given_back = is_left().and_then(|is_left| match is_left {
             true => partition::leave(hierarchy, &cgroup, &record.cpus()),
             false => partition::give_back(hierarchy, &cgroup, &record.cpus()),
         });

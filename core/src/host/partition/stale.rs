@@ -110,16 +110,31 @@ fn clear_in(
         return Ok(true);
     }
     let state = cgroup.partition()?.unwrap_or(State::Member);
-    if state != State::Member {
-        if cgroup.is_populated()? {
-            found.in_the_way.push(InTheWay::Partition(cgroup.path().to_owned(), state));
-            return Ok(true);
-        }
-        write(&cgroup.file(PARTITION), MEMBER)?;
+    if state != State::Member && cgroup.is_populated()? {
+        found.in_the_way.push(InTheWay::Partition(cgroup.path().to_owned(), state));
+        return Ok(true);
     }
-    write(&cgroup.file(EXCLUSIVE), &aside.difference(cpus).to_string())?;
+    disband(cgroup, cpus)?;
     found.cleared.push(cgroup.path().to_owned());
     Ok(false)
+}
+
+/// Has a cgroup neither have nor set aside CPUs for itself, nor, if nobody is in it, be given them: one
+/// to which they were given keeps others from having them for themselves.
+pub(super) fn disband(cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
+    if cgroup.partition()?.is_some_and(|state| state != State::Member) {
+        write(&cgroup.file(PARTITION), MEMBER)?;
+    }
+    let aside = cgroup.exclusive_cpus()?;
+    let left = aside.difference(cpus);
+    if left != aside {
+        write(&cgroup.file(EXCLUSIVE), &left.to_string())?;
+    }
+    let own = cgroup.own_cpus()?;
+    if !own.is_empty() && own.is_subset(cpus) && !cgroup.is_populated()? {
+        write(&cgroup.file("cpuset.cpus"), "")?;
+    }
+    Ok(())
 }
 
 /// The cgroups right below one that have a cpuset.
