@@ -23,7 +23,7 @@ use super::labels::{OfLists, OfPool, OfRepair, OfRound};
 /// Upper bounds of the buckets of a round's duration, in seconds.
 const DURATIONS: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
-/// Pools that have series, eleven each: a node has a few, and whoever may write the directory could
+/// Pools that have series, twelve each: a node has a few, and whoever may write the directory could
 /// make thousands.
 const MOST_POOLS: usize = 128;
 
@@ -43,6 +43,7 @@ pub(super) struct Families {
     reclaimed: Family<OfPool, Counter>,
     mismatched: Family<OfPool, Gauge>,
     mismatched_ever: Family<OfPool, Counter>,
+    lost: Family<OfPool, Gauge>,
     repairs: Family<OfRepair, Counter>,
     rounds: Family<OfRound, Counter>,
     last_success: Family<Alone, Seconds>,
@@ -92,6 +93,11 @@ impl Families {
                 "mismatched_cpu_masks",
                 "The same, added up over all rounds",
             ),
+            lost: add(
+                registry,
+                "lost_partitions",
+                "Containers that the last round found without the CPUs for themselves alone",
+            ),
             repairs: add(registry, "repairs", "Containers that were to be put back on their CPUs"),
             rounds: add(registry, "rounds", "Rounds that have ended"),
             last_success: add(
@@ -131,8 +137,10 @@ impl Families {
         }
         if let Some(found) = &findings.reconciled {
             self.mismatched.clear();
+            self.lost.clear();
             for pool in self.pools.iter().map(OfPool::new) {
                 self.mismatched.get_or_create(&pool).set(0);
+                self.lost.get_or_create(&pool).set(0);
                 drop(self.mismatched_ever.get_or_create(&pool));
                 drop(self.reclaimed.get_or_create(&pool));
                 for worked in [true, false] {
@@ -143,6 +151,9 @@ impl Families {
             for pool in found.mismatched.iter().filter(is_shown).map(OfPool::new) {
                 self.mismatched.get_or_create(&pool).inc();
                 self.mismatched_ever.get_or_create(&pool).inc();
+            }
+            for pool in found.lost.iter().filter(is_shown).map(OfPool::new) {
+                self.lost.get_or_create(&pool).inc();
             }
             for pool in found.reclaimed.iter().filter(is_shown).map(OfPool::new) {
                 self.reclaimed.get_or_create(&pool).inc();
@@ -180,6 +191,7 @@ impl Families {
         for gone in self.pools.difference(&shown).map(OfPool::new) {
             self.reclaimed.remove(&gone);
             self.mismatched.remove(&gone);
+            self.lost.remove(&gone);
             self.mismatched_ever.remove(&gone);
             for worked in [true, false] {
                 self.repairs.remove(&OfRepair::that(&gone.pool, worked));

@@ -26,6 +26,8 @@ pub(crate) struct Findings {
 pub(super) struct PoolsOf {
     pub(super) reclaimed: Vec<PoolName>,
     pub(super) mismatched: Vec<PoolName>,
+    /// Of each owner without its partition.
+    pub(super) lost: Vec<PoolName>,
 }
 
 impl Findings {
@@ -42,6 +44,7 @@ impl Findings {
         self.reconciled = Some(PoolsOf {
             reclaimed: found.reclaimed.iter().map(|r| r.pool.clone()).collect(),
             mismatched: found.mismatched.iter().map(|m| m.pool.clone()).collect(),
+            lost: found.lost.iter().map(|lost| lost.allocation.pool.clone()).collect(),
         });
     }
 

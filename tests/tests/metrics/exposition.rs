@@ -45,6 +45,7 @@ fn names_and_types_are_those_of_the_documentation() {
             "kcm_cpu_lists gauge",
             "kcm_cpus gauge",
             "kcm_last_successful_round_timestamp_seconds gauge",
+            "kcm_lost_partitions gauge",
             "kcm_mismatched_cpu_masks gauge",
             "kcm_mismatched_cpu_masks_total counter",
             "kcm_pools_not_shown gauge",

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::super::cgroup::{Cgroup, Hierarchy};
-use super::super::{Error, list};
+use super::super::{Error, list, mark};
 use super::{EXCLUSIVE, MEMBER, PARTITION, State, write};
 use crate::cpu_set::CpuSet;
 
@@ -97,7 +97,14 @@ fn clear_in(
     let aside = cgroup.exclusive_cpus()?;
     if aside.intersection(cpus).is_empty() {
         let own = cgroup.own_cpus()?;
-        if !own.is_empty() && own.is_subset(cpus) {
+        if own.is_empty() || !own.is_subset(cpus) {
+            return Ok(false);
+        }
+        // What a container of kcm's has left.
+        if !cgroup.is_populated()? && mark::of(cgroup)?.is_some() {
+            disband(cgroup, cpus)?;
+            found.cleared.push(cgroup.path().to_owned());
+        } else {
             found.in_the_way.push(InTheWay::Cpuset(cgroup.path().to_owned(), own));
         }
         return Ok(false);
