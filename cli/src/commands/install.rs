@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Change, Wanted};
-use kcm_core::host::trust;
+use kcm_core::host::{partition, trust};
+use kcm_core::partition::Choice;
 use kcm_core::pool::PoolName;
-use kcm_core::state::{ConfDir, LockTimeout};
+use kcm_core::state::{self, ConfDir, LockTimeout};
 use kcm_shim_config::hook::{DefaultPool, HookCall};
 
 use super::ConfDirFlag;
@@ -24,6 +26,7 @@ use crate::output::diff;
 Examples:
   kcm install --runtime=containerd --restart
   kcm install --runtime=podman --default-pool=infra
+  kcm install --runtime=podman --default-pool=auto    # only where it is needed
   kcm install --runtime=crio --root=/host     # from a container, onto its host
   kcm install --runtime=containerd --dry-run")]
 pub(crate) struct Install {
@@ -33,14 +36,36 @@ pub(crate) struct Install {
     #[command(flatten)]
     conf_dir: ConfDirFlag,
 
-    /// A shared pool for the containers that ask for none: the hook is then called for every container
-    #[arg(long, value_name = "POOL")]
-    default_pool: Option<PoolName>,
+    /// A shared pool for the containers that ask for none: the hook is then called for every container;
+    /// auto: infra, but only where the kernel does not keep them off exclusive CPUs by itself
+    #[arg(long, value_name = "POOL|auto")]
+    default_pool: Option<Default>,
 
     /// Namespaces in which a container may still ask for no pool at all ("none"), as globs
     #[arg(long, value_name = "GLOB", value_delimiter = ',', requires = "default_pool")]
     allow_none: Vec<String>,
 }
+
+/// What `--default-pool` says.
+#[derive(Clone, Debug)]
+enum Default {
+    Auto,
+    Pool(PoolName),
+}
+
+impl FromStr for Default {
+    type Err = <PoolName as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            pool => pool.parse().map(Self::Pool),
+        }
+    }
+}
+
+/// The pool that `auto` means.
+const AUTO: &str = "infra";
 
 /// Where to install, and what to do besides; for `uninstall`, too.
 #[derive(Debug, clap::Args)]
@@ -73,10 +98,11 @@ pub(super) struct Place {
 impl Install {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.place.check()?;
+        let can_partition = kernel_has_partitions(&self.place.root);
         // They are in this root, which may not be the node's.
         let programs = self.place.programs()?;
         self.place.enter_root()?;
-        let call = self.hook_call()?;
+        let call = self.hook_call(can_partition)?;
         let mut files = programs;
         let mut restarts = Vec::new();
         for engine in self.place.engines() {
@@ -91,7 +117,7 @@ impl Install {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn hook_call(&self) -> anyhow::Result<HookCall> {
+    fn hook_call(&self, can_partition: bool) -> anyhow::Result<HookCall> {
         let conf_dir = &self.conf_dir.conf_dir;
         ensure!(conf_dir.is_absolute(), "--conf-dir={} is no absolute path", conf_dir.display());
         if !conf_dir.exists() {
@@ -101,17 +127,57 @@ impl Install {
                 conf_dir.display()
             );
         }
-        if let Some(pool) = &self.default_pool {
+        let default_pool = match &self.default_pool {
+            None => None,
+            Some(Default::Pool(pool)) => Some(pool.clone()),
+            Some(Default::Auto) if can_partition && all_want_partitions(conf_dir)? => {
+                log::info!(
+                    "No default pool: the kernel keeps others off exclusive CPUs by itself."
+                );
+                None
+            }
+            Some(Default::Auto) => Some(AUTO.parse()?),
+        };
+        if let Some(pool) = &default_pool {
             check_default(conf_dir, pool)?;
         }
         Ok(HookCall {
             program: self.place.hook_dir.join("kcm-hook"),
             conf_dir: conf_dir.clone(),
-            default_pool: self.default_pool.as_ref().map(|pool| DefaultPool {
+            default_pool: default_pool.map(|pool| DefaultPool {
                 pool: pool.to_string(),
                 allow_none: self.allow_none.clone(),
             }),
         })
+    }
+}
+
+/// Whether the node's kernel can have cpuset partitions.
+fn kernel_has_partitions(root: &Path) -> bool {
+    let read = |path: &str| files::read_text(&root.join(path)).ok().flatten();
+    let release = read("proc/sys/kernel/osrelease").or_else(|| {
+        let release = files::read_text(Path::new("/proc/sys/kernel/osrelease"));
+        release.ok().flatten()
+    });
+    let own = files::read_text(Path::new("/proc/self/cgroup")).ok().flatten().unwrap_or_default();
+    release.is_some_and(|release| partition::can_have_them(&release, &own))
+}
+
+/// Whether no exclusive pool does without; a directory that is not there yet says nothing.
+fn all_want_partitions(conf_dir: &Path) -> anyhow::Result<bool> {
+    let conf = ConfDir::new(conf_dir, LockTimeout::from_environment()?);
+    let without = conf.read(|contents| {
+        let mut without = false;
+        for name in contents.pool_names()? {
+            let listing = contents.pool(&name)?;
+            without |= listing.pool.exclusive && listing.partition.choice == Choice::None;
+        }
+        Ok::<_, state::Error>(without)
+    });
+    match without {
+        Ok((without, _)) => Ok(!without),
+        Err(state::Error::NotInitialised { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -44,6 +44,16 @@ pub enum State {
     Invalid(Kind, String),
 }
 
+/// Whether a kernel of this release (uname(2)), seen by a process with this `/proc/self/cgroup`, can have
+/// partitions: for who sees no root of the hierarchy, where the kernel's own files tell.
+pub fn can_have_them(release: &str, own_cgroup: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let version = (numbers.next(), numbers.next());
+    let is_new = matches!(version, (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 8));
+    let is_v1 = own_cgroup.lines().filter_map(|line| line.split(':').nth(1));
+    is_new && !is_v1.flat_map(|names| names.split(',')).any(|name| name == "cpuset")
+}
+
 impl State {
     /// Whether it is a partition of this kind, and holds.
     pub fn is(&self, kind: Kind) -> bool {
@@ -254,6 +264,23 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_can_have_them_from_6_8_on_with_the_controller_of_cgroup_v2() {
+        let hybrid = "5:cpuset,cpu:/x\n0::/y\n";
+        for (release, own, expected) in [
+            ("6.12.117-cloud-amd64", "0::/\n", true),
+            ("6.8.0\n", "1:name=systemd:/\n0::/\n", true),
+            ("7.0-rc1", "0::/", true),
+            ("6.7.9", "0::/", false),
+            ("6.1.0-49-amd64", "0::/", false),
+            ("6.12.1", hybrid, false),
+            ("", "0::/", false),
+            ("x", "0::/", false),
+        ] {
+            assert_eq!(can_have_them(release, own), expected, "{release}");
+        }
+    }
 
     #[test]
     fn a_state_is_a_word_and_maybe_why_it_does_not_hold() {
