@@ -210,8 +210,8 @@ fn try_take(
     }
 }
 
-/// Has a cgroup be a partition no more, nor be given its CPUs, and gives them back in those above: for one
-/// that nobody is in any more, or whose container is not to start.
+/// Has a cgroup be a partition no more, and gives its CPUs back, in it and in those above: for one that
+/// nobody is in any more, or whose container is not to start.
 pub fn leave(hierarchy: &Hierarchy, cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
     stale::disband(cgroup, cpus)?;
     give_back(hierarchy, cgroup, cpus)

@@ -121,17 +121,14 @@ fn clear_in(
         found.in_the_way.push(InTheWay::Partition(cgroup.path().to_owned(), state));
         return Ok(true);
     }
-    if cgroup.is_populated()? {
-        write(&cgroup.file(EXCLUSIVE), &aside.difference(cpus).to_string())?;
-    } else {
-        disband(cgroup, cpus)?;
-    }
+    disband(cgroup, cpus)?;
     found.cleared.push(cgroup.path().to_owned());
     Ok(false)
 }
 
-/// Has a cgroup neither have nor set aside CPUs for itself, nor be given them: one to which they were
-/// given keeps others from having them for themselves.
+/// Has a cgroup neither have nor set aside CPUs for itself, nor, once nobody is in it, be given them: one
+/// to which they were given keeps others from having them for themselves. (Of one with processes the
+/// kernel takes no empty list.)
 pub(super) fn disband(cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
     if cgroup.partition()?.is_some_and(|state| state != State::Member) {
         write(&cgroup.file(PARTITION), MEMBER)?;
@@ -142,7 +139,7 @@ pub(super) fn disband(cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
         write(&cgroup.file(EXCLUSIVE), &left.to_string())?;
     }
     let own = cgroup.own_cpus()?;
-    if !own.is_empty() && own.is_subset(cpus) {
+    if !own.is_empty() && own.is_subset(cpus) && !cgroup.is_populated()? {
         write(&cgroup.file("cpuset.cpus"), "")?;
     }
     Ok(())
