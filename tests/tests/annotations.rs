@@ -37,10 +37,27 @@ fn must_refuse(annotations: &[(&str, &str)], words: &[&str]) {
 
 #[test]
 fn an_annotation_that_would_do_nothing_is_refused_before_anything_is_touched() {
-    let keys = "kcm knows kcm.intel.com/pool, pool.<container>, cores and cores.<container>";
+    let keys =
+        "kcm knows kcm.intel.com/pool, cores and partition, each also with .<container> after it";
     must_refuse(&[("pol", "dataplane")], &["unknown annotation kcm.intel.com/pol: ", keys]);
     must_refuse(&[("pool", "dataplane"), ("numa", "0")], &["kcm.intel.com/numa: ", keys]);
-    must_refuse(&[("pool", "none"), ("partition", "isolated")], &["/partition: ", keys]);
+    must_refuse(&[("pool", "none"), ("partitions", "isolated")], &["/partitions: ", keys]);
+    must_refuse(
+        &[("partition", "root")],
+        &["annotation kcm.intel.com/partition is \"root\" means nothing in a pod without a pool"],
+    );
+    must_refuse(
+        &[("partition.web", "none"), ("pool.db", "dataplane")],
+        &["kcm.intel.com/partition.web is \"none\" means nothing for a container without a pool"],
+    );
+    must_refuse(
+        &[("partition.web", "root"), ("pool", "shared")],
+        &["annotation kcm.intel.com/partition.web is \"root\" means nothing in pool shared"],
+    );
+    must_refuse(
+        &[("partition", "member"), ("pool", "dataplane")],
+        &["annotation kcm.intel.com/partition is \"member\": \"member\" is none of none, root"],
+    );
     must_refuse(
         &[("cores", "2")],
         &["annotation kcm.intel.com/cores is \"2\" means nothing in a pod without a pool"],
@@ -66,7 +83,7 @@ fn an_annotation_that_would_do_nothing_is_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn a_number_of_cores_is_no_concern_of_a_container_without_an_exclusive_pool() {
+fn cores_and_partitions_are_no_concern_of_a_container_without_an_exclusive_pool() {
     for (annotations, cpus) in [
         (
             &[("pool", "shared"), ("cores", "2"), ("cores.db", "x"), ("pool.db", "../x")][..],
@@ -75,6 +92,9 @@ fn a_number_of_cores_is_no_concern_of_a_container_without_an_exclusive_pool() {
         (&[("pool.web", "dataplane"), ("cores.web", "2"), ("cores.db", "9")], Some("0-1")),
         (&[("pool.db", "dataplane"), ("cores", "2"), ("cores.db", "2")], None),
         (&[("pool.web", "none"), ("pool", "dataplane"), ("cores", "2")], None),
+        (&[("pool", "shared"), ("partition", "isolated"), ("partition.db", "x")], Some("0-1")),
+        (&[("pool.web", "none"), ("pool", "dataplane"), ("partition", "root")], None),
+        (&[("pool.db", "dataplane"), ("partition", "root")], None),
     ] {
         let (conf, container) = (conf(), StandIn::new("goes"));
         let before = container.allowed_cpus();

@@ -160,6 +160,11 @@ fn pools_without_lists_and_lists_without_tasks_are_empty_not_absent() {
 "#;
     let outcome = describe(conf.path()).succeeded();
     assert_eq!(outcome.out, json_at(json, conf.path()));
+    for file in ["a/partition", "b/partition"] {
+        std::fs::write(conf.path().join("pools").join(file), "isolated required\n").unwrap();
+    }
+    let outcome = describe(conf.path()).succeeded();
+    assert_eq!((outcome.out, outcome.err), (json_at(json, conf.path()), String::new()));
     std::fs::remove_file(conf.tasks_path("b", "0")).unwrap();
     let outcome = describe(conf.path()).succeeded();
     assert_eq!(outcome.out, json_at(json, conf.path()), "tasks is missing");

@@ -23,24 +23,26 @@ const MAX_FILE_NAME: usize = 255;
 ///
 /// dataplane is exclusive, with a CPU list for each core; controlplane and infra are shared, with
 /// one CPU list each. Isolated cores (isolcpus) go to dataplane and controlplane, the others to
-/// infra. A directory that is there already is only compared with what is asked for.
+/// infra. A directory that is there already is only compared with what is asked for; what its pools
+/// say of partitions may be changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   kcm init
   kcm init --conf-dir=/srv/kcm --num-dp-cores=8 --num-cp-cores=2
-  kcm init --num-dp-cores=1 --num-cp-cores=0    # a machine with two cores")]
+  kcm init --num-dp-cores=1 --num-cp-cores=0    # a machine with two cores
+  kcm init --partition=dataplane=isolated,required")]
 pub(crate) struct Init {
     #[command(flatten)]
     conf_dir: ConfDirFlag,
 
-    /// Physical cores of the dataplane pool
-    #[arg(long, value_name = "N", default_value_t = 4, allow_negative_numbers = true)]
-    num_dp_cores: usize,
+    /// Physical cores of the dataplane pool [default: 4]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    num_dp_cores: Option<usize>,
 
-    /// Physical cores of the controlplane pool
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
-    num_cp_cores: usize,
+    /// Physical cores of the controlplane pool [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    num_cp_cores: Option<usize>,
 
     /// Whether containers of an exclusive pool have their CPUs for themselves alone, as a cpuset
     /// partition of the kernel's: KIND is auto, root, isolated or none [default: auto]
@@ -48,7 +50,7 @@ pub(crate) struct Init {
     /// auto: root, where the kernel can (cgroup v2, Linux 6.8). root: the kernel balances load between
     /// the CPUs. isolated: it does not, and programs place their threads. With ,required a container that
     /// cannot have one does not start. Holds for what is started from then on, also in a directory that is
-    /// there already.
+    /// there already, which is not compared then unless a number of cores is given.
     #[arg(long, value_name = "POOL=KIND[,required]", value_parser = partition)]
     partition: Vec<(PoolName, Policy)>,
 }
@@ -61,13 +63,8 @@ fn partition(text: &str) -> anyhow::Result<(PoolName, Policy)> {
 impl Init {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let limit = LockTimeout::from_environment()?;
-        let path = &self.conf_dir.conf_dir;
-        match ConfDir::new(path, limit).read(|contents| Existing::read(path, contents)) {
-            Ok((existing, notice)) => {
-                logging::notices(notice);
-                self.compare(existing)?;
-                self.set_policies(limit)?;
-            }
+        match self.use_existing(limit) {
+            Ok(()) => {}
             Err(error) => match error.downcast_ref() {
                 Some(Error::NotInitialised { .. }) => self.create(limit)?,
                 _ => return Err(error),
@@ -76,14 +73,34 @@ impl Init {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn use_existing(&self, limit: LockTimeout) -> anyhow::Result<()> {
+        let path = &self.conf_dir.conf_dir;
+        if self.asks_for_pools() {
+            let conf = ConfDir::new(path, limit);
+            let (existing, notice) = conf.read(|contents| Existing::read(path, contents))?;
+            logging::notices(notice);
+            self.compare(existing)?;
+        }
+        self.set_policies(limit)
+    }
+
+    /// Whoever only says something of partitions need not know how many cores there are.
+    fn asks_for_pools(&self) -> bool {
+        let counts = [self.num_dp_cores, self.num_cp_cores];
+        self.partition.is_empty() || counts.iter().any(Option::is_some)
+    }
+
+    fn cores(&self) -> InitRequest {
+        InitRequest {
+            dataplane_cores: self.num_dp_cores.unwrap_or(4),
+            controlplane_cores: self.num_cp_cores.unwrap_or(1),
+        }
+    }
+
     fn create(&self, limit: LockTimeout) -> anyhow::Result<()> {
         let path = &self.conf_dir.conf_dir;
-        let request = InitRequest {
-            dataplane_cores: self.num_dp_cores,
-            controlplane_cores: self.num_cp_cores,
-        };
         let machine = Machine::from_environment();
-        let mut plan = init(&machine.topology(&machine.isolated()?)?, request)?;
+        let mut plan = init(&machine.topology(&machine.isolated()?)?, self.cores())?;
         plan.pools.iter().try_for_each(check_names)?;
         for (name, policy) in &self.partition {
             let pool = plan.pools.iter_mut().find(|pool| pool.name == name.as_ref());
@@ -108,6 +125,8 @@ impl Init {
     /// What a directory that is there already says of partitions may change at any time.
     fn set_policies(&self, limit: LockTimeout) -> anyhow::Result<()> {
         if self.partition.is_empty() {
+            let path = self.conf_dir.conf_dir.display();
+            log::info!("{path} is initialised already, as requested: nothing to do.");
             return Ok(());
         }
         ConfDir::new(&self.conf_dir.conf_dir, limit).update(|state| {
@@ -120,7 +139,7 @@ impl Init {
             Ok::<_, anyhow::Error>(())
         })?;
         for (name, policy) in &self.partition {
-            log::info!("Pool {name} says of partitions: {policy}.");
+            log::info!("Containers of pool {name} that start from now on: partition {policy}.");
         }
         Ok(())
     }
@@ -131,18 +150,19 @@ impl Init {
         let path = self.conf_dir.conf_dir.display();
         let topology = Machine::from_environment().topology(&CpuSet::new())?;
         logging::notices(existing.notices);
+        let asked = self.cores();
         let dataplane = existing.dataplane_lists;
         let (controlplane, offline) = cores_of(&existing.controlplane_cpus, &topology);
         let mut differences = Vec::new();
-        if dataplane != self.num_dp_cores {
+        if dataplane != asked.dataplane_cores {
             differences
-                .push(format!("{dataplane} dataplane cores ({} requested)", self.num_dp_cores));
+                .push(format!("{dataplane} dataplane cores ({} requested)", asked.dataplane_cores));
         }
         // Nothing tells how many cores offline CPUs are of: from none to as many as there are CPUs.
-        if !(controlplane..=controlplane + offline).contains(&self.num_cp_cores) {
+        if !(controlplane..=controlplane + offline).contains(&asked.controlplane_cores) {
             differences.push(format!(
                 "{controlplane} controlplane cores ({} requested)",
-                self.num_cp_cores
+                asked.controlplane_cores
             ));
         }
         ensure!(
@@ -151,7 +171,6 @@ impl Init {
              stop what uses it, remove it and run kcm init again",
             differences.join(" and "),
         );
-        log::info!("{path} is initialised already, as requested: nothing to do.");
         Ok(())
     }
 }

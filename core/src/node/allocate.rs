@@ -10,7 +10,7 @@ use super::{Error, Node, now};
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::{environ, sysfs};
 use crate::notice::Notice;
-use crate::partition::Wish;
+use crate::partition::{Policy, Wish};
 use crate::plan::allocate::{Nodes, Taken, at_a_glance, choose, put, take};
 use crate::plan::reconcile::{Reclaim, reclaim};
 use crate::plan::{Change, Slot};
@@ -94,7 +94,13 @@ impl Node {
             let held = self.held_already(state, request, notices)?;
             let Listing { pool, memory, partition, odd } = state.pool(&request.pool)?;
             let exclusive = pool.exclusive;
-            let partition = self.wish(request, exclusive, partition, notices)?;
+            let policy = match partition {
+                Some(policy) => policy,
+                None if exclusive => state.partition(&request.pool)?,
+                // Its CPUs are nobody's alone, whatever it says.
+                None => Policy::default(),
+            };
+            let partition = self.wish(request, exclusive, policy, notices)?;
             let granted = |allocation, hold| Granted {
                 allocation,
                 exclusive,

@@ -70,8 +70,9 @@ pub struct Listing {
     pub pool: Pool<Glance>,
     /// What it says of its containers' memory.
     pub memory: Memory,
-    /// What it says of its containers' partitions.
-    pub partition: Policy,
+    /// What it says of its containers' partitions; none where that cannot be understood, which is among
+    /// what is odd.
+    pub partition: Option<Policy>,
     /// What is in the pool's folder and is no CPU list.
     pub odd: Vec<Error>,
 }
@@ -118,13 +119,11 @@ impl Contents {
 
     /// One pool, without looking into its `tasks` files: one `fstatat(2)` a list.
     pub fn pool(&self, name: &PoolName) -> Result<Listing, Error> {
-        let Some(dir) = self.pools.dir(name.as_ref())? else {
-            return Err(Error::UnknownPool { name: name.clone(), known: self.pool_names()? });
-        };
+        let dir = self.pool_dir(name)?;
         let exclusive = read_exclusive(&dir)?;
         let (mut lists, mut odd) = (Vec::new(), Vec::new());
         let mut memory = Memory::AsItIs;
-        let mut partition = Policy::default();
+        let mut partition = Some(Policy::default());
         for entry in dir.entries()? {
             match entry.name.as_str() {
                 EXCLUSIVE => continue,
@@ -133,7 +132,8 @@ impl Contents {
                     continue;
                 }
                 PARTITION => {
-                    partition = read_partition(&dir)?;
+                    // Who holds what does not depend on it: only what starts anew does.
+                    partition = read_partition(&dir).map_err(|damage| odd.push(damage)).ok();
                     continue;
                 }
                 _ => {}
@@ -152,6 +152,18 @@ impl Contents {
             }
         }
         Ok(Listing { pool: Pool::new(name.clone(), exclusive, lists), memory, partition, odd })
+    }
+
+    /// What a pool says of its containers' partitions.
+    pub fn partition(&self, name: &PoolName) -> Result<Policy, Error> {
+        read_partition(&self.pool_dir(name)?)
+    }
+
+    pub(super) fn pool_dir(&self, name: &PoolName) -> Result<Dir, Error> {
+        match self.pools.dir(name.as_ref())? {
+            Some(dir) => Ok(dir),
+            None => Err(Error::UnknownPool { name: name.clone(), known: self.pool_names()? }),
+        }
     }
 
     /// What a list's `tasks` looks like from outside. One that is missing may tell that this is no

@@ -8,6 +8,7 @@
 //!   pools/<pool>/<cpulist>/holder.json  a copy of the holder's record (exclusive pools)
 //!   pools/<pool>/<cpulist>/tasks.bad  a damaged `tasks`, kept by `reconcile`
 //!   pools/<pool>/mems                 optional: `local` binds memory to the CPUs' NUMA nodes
+//!   pools/<pool>/partition            optional: whether its containers are cpuset partitions
 //!   allocations/<owner>.json          who holds what
 //!   allocations/<owner>.bad           a damaged record, set aside
 //!   allocations/.tmp-<n>              new content on its way to its place

@@ -153,8 +153,7 @@ impl Update {
 
     /// Writes what a pool says of its containers' partitions.
     pub fn put_partition(&self, pool: &PoolName, policy: Policy) -> Result<(), Error> {
-        let unknown = || Error::UnknownPool { name: pool.clone(), known: Vec::new() };
-        let dir = self.pools.dir(pool.as_ref())?.ok_or_else(unknown)?;
+        let dir = self.pool_dir(pool)?;
         self.create_staged(0, &format!("{policy}\n"))?;
         self.allocations()?.replace(&staged_name(0), &dir, PARTITION)
     }

@@ -257,6 +257,7 @@ fn request() -> Request {
         usable: "0-2".parse().unwrap(),
         cgroup: None,
         affinity: true,
+        partition: None,
         had: None,
         details: Default::default(),
     }

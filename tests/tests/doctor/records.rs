@@ -85,3 +85,16 @@ fn a_damaged_record_of_a_live_holder_is_named_and_written_anew_as_it_is_told() {
     findings.is("directory", "ok", "in order");
     findings.is("holders", "ok", "");
 }
+
+#[test]
+fn what_a_pool_says_of_partitions_is_in_order_and_a_damaged_word_is_named() {
+    let conf = ConfDir::new(&[("p", true, &["0"])]);
+    let path = conf.path().join("pools/p/partition");
+    for word in ["auto\n", "isolated required\n", "none", ""] {
+        fs::write(&path, word).unwrap();
+        look(&conf).is("directory", "ok", "in order");
+    }
+    fs::write(&path, "yes\n").unwrap();
+    let parts = [path.to_str().unwrap(), "\"yes\" is none of none, root, isolated and auto"];
+    remedy(&look(&conf), "directory", "fail", &parts);
+}

@@ -6,6 +6,7 @@ mod full_disk;
 mod isolation;
 mod killed;
 mod machine;
+mod partition;
 mod pools;
 mod rerun;
 mod this_machine;

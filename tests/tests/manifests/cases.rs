@@ -1,5 +1,7 @@
 //! Pods that are created, and what the policy on them has to say.
 
+mod partitions;
+
 use kcm_tests::admission::{Review, defaulted};
 use serde_json::{Value, json};
 
@@ -62,7 +64,7 @@ pub(crate) fn created() -> Vec<Case> {
     // Too long for a message that quotes it.
     let novel = "x".repeat(6000);
     let dataplane = ("pool", "dataplane");
-    let cases = vec![
+    let mut cases = vec![
         ("one core", pod(&[dataplane], &["c 1"]), Ok(())),
         ("two cores", pod(&[dataplane, ("cores", "2")], &["c 2"]), Ok(())),
         ("many cores", pod(&[dataplane, ("cores", "9999")], &["c 9999"]), Ok(())),
@@ -159,7 +161,7 @@ pub(crate) fn created() -> Vec<Case> {
             "a key in the plural",
             pod(&[("pools", "dataplane")], &["c"]),
             Err(
-                "unknown annotation kcm.intel.com/pools: kcm knows kcm.intel.com/pool, pool.<container>, cores and cores.<container>",
+                "unknown annotation kcm.intel.com/pools: kcm knows kcm.intel.com/pool, cores and partition, each also with .<container> after it",
             ),
         ),
         (
@@ -185,7 +187,11 @@ pub(crate) fn created() -> Vec<Case> {
         ("a container without a name", pod(&[("pool.", "infra")], &["c"]), Err(stranger)),
         ("the beginning of a name", pod(&[("pool.c", "infra")], &["cc"]), Err(stranger)),
         ("a key of tomorrow", pod(&[("pool", "infra"), ("numa", "0")], &["c"]), Err("unknown")),
-        ("another", pod(&[("partition", "isolated")], &["c"]), Err("unknown annotation")),
+        (
+            "another",
+            pod(&[("partitions.c", "root"), dataplane], &["c 1"]),
+            Err("unknown annotation"),
+        ),
         // Cores of nothing.
         (
             "cores and no pool",
@@ -272,6 +278,7 @@ pub(crate) fn created() -> Vec<Case> {
             Err(no_number),
         ),
     ];
+    cases.extend(partitions::cases());
     let case = |(about, pod, verdict): (&'static str, Value, _)| Case {
         about,
         review: Review::create("pods", defaulted(&pod)),

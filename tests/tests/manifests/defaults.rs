@@ -64,7 +64,9 @@ fn annotations_of_others_stay() {
 fn what_says_itself_what_it_wants_is_left_alone() {
     let mut isolating = pod(&[("pool", "none")], &["c 1"]);
     isolating["spec"].as_object_mut().unwrap().remove("runtimeClassName");
-    for pod in [isolating, pod(&[("pool", "dataplane")], &["c 1"]), requesting(&["c"])] {
+    // Whoever chooses a partition names the pool, too: the policy on pods says so.
+    let choosing = pod(&[("partition", "isolated")], &["c 1"]);
+    for pod in [isolating, choosing, pod(&[("pool", "dataplane")], &["c 1"]), requesting(&["c"])] {
         for name in OVERLAYS {
             let review = Review::create("pods", defaulted(&pod));
             assert_eq!(overlay(name).mutating("kcm-defaults").mutate(&review), Ok(review.object));

@@ -34,7 +34,7 @@ fn without_any_one_validation_something_passes() {
     let about_nodes = about_nodes.map(|(review, _)| review).collect();
 
     for (name, count, reviews) in [
-        ("kcm-pools", 10, about_pods),
+        ("kcm-pools", 12, about_pods),
         ("kcm-running-pods", 2, about_running),
         ("kcm-own-node", 1, about_nodes),
     ] {

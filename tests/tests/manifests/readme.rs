@@ -28,6 +28,9 @@ fn an_overlay_of_ones_own_changes_image_pools_and_numbers() {
     );
     let pod = &of_kind("DaemonSet")["spec"]["template"]["spec"];
     assert_eq!(pod["nodeSelector"]["example.com/pinned"], "true");
+    let args = pod["initContainers"][0]["args"].as_array().unwrap();
+    assert_eq!(args.last().unwrap(), "--partition=dataplane=root");
+    assert_eq!(args[0], "init");
     for (list, container, variable, value) in [
         ("initContainers", "init", "KCM_NUM_DP_CORES", "8"),
         ("containers", "reconcile", "KCM_RECONCILE_SLEEP_TIME", "30"),

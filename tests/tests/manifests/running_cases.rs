@@ -49,6 +49,13 @@ pub(crate) fn changed() -> Vec<Case> {
             pod(&[("pool", "dataplane"), ("cores", "2")], &["c 1"]),
             Err(fixed),
         ),
+        (
+            "a partition",
+            "pods",
+            pinned.clone(),
+            pod(&[("pool", "dataplane"), ("partition", "none")], &["c 1"]),
+            Err(fixed),
+        ),
         ("one less", "pods", pinned.clone(), plain.clone(), Err(fixed)),
         ("debug beside a container's own", debug, own.clone(), debugged(&own, &["debug"]), Ok(())),
         ("debug in a shared pool", debug, shared.clone(), debugged(&shared, &["debug"]), Ok(())),

@@ -5,6 +5,7 @@
 mod kernel;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kcm_tests::conf_dir::ConfDir;
@@ -78,6 +79,80 @@ fn whoever_holds_a_list_by_a_bare_pid_is_named_with_what_frees_it() {
     follow(part(&said, "tells what it is, ", " ends it"));
     holder.wait().unwrap();
     call.run().must_succeed();
+}
+
+#[test]
+fn a_damaged_word_on_partitions_is_named_with_what_mends_it() {
+    let [first, _] = two_cpus();
+    let write: fn(&Path) = |path| fs::write(path, "auto").unwrap();
+    let remove: fn(&Path) = |path| fs::remove_file(path).unwrap();
+    let init: fn(&Path) = |path| {
+        let conf = path.ancestors().nth(3).unwrap();
+        run(kcm().args(["init", "--partition=p=auto"]).env("KCM_CONF_DIR", conf)).succeeded();
+    };
+    for mend in [write, remove, init] {
+        let conf = ConfDir::new(&[("p", true, &[&first])]);
+        let path = conf.path().join("pools/p/partition");
+        fs::write(&path, "rooot\n").unwrap();
+        let container = StandIn::new("damaged-word");
+        let call = HookCall::create(conf.path(), &container, "p");
+        let said = call.run().must_refuse(&["\"rooot\" is none of"]).stderr;
+        assert!(said.contains(path.to_str().unwrap()), "{said}");
+        assert_eq!((conf.tasks("p", &first), conf.allocations()), (String::new(), vec![]));
+        let remedy = part(&said, "isolated and auto; ", "\n");
+        assert!(remedy.starts_with("write none, root, isolated or auto into it"), "{said}");
+        assert!(remedy.ends_with("or remove it, which means auto"), "{said}");
+        mend(&path);
+        call.run().must_succeed();
+    }
+}
+
+#[test]
+fn in_a_shared_pool_a_damaged_word_on_partitions_is_named_and_stops_nobody() {
+    let [first, _] = two_cpus();
+    let conf = ConfDir::new(&[("q", false, &[&first])]);
+    let path = conf.path().join("pools/q/partition");
+    fs::write(&path, "rooot\n").unwrap();
+    let container = StandIn::new("shared-word");
+    let said = HookCall::create(conf.path(), &container, "q").run().must_succeed().stderr;
+    assert!(said.contains(path.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn what_a_pool_says_of_partitions_refuses_with_the_command_that_changes_it() {
+    let [first, _] = two_cpus();
+    let conf = ConfDir::new(&[("p", true, &[&first])]);
+    let path = conf.path().join("pools/p/partition");
+    let container = StandIn::new("disallowed");
+    let asking = |kind: &str| {
+        let asked = [("kcm.intel.com/pool", "p"), ("kcm.intel.com/partition", kind)];
+        HookCall::with_input(conf.path(), "createRuntime", container.state(&asked))
+    };
+    let administrator = |said: &str| {
+        let words = part(said, "kcm init ", "\n").trim_end_matches(')');
+        let words = words.split(' ');
+        run(kcm().arg("init").args(words).env("KCM_CONF_DIR", conf.path())).succeeded();
+    };
+    for (says, kind) in [("none", "root"), ("root", "isolated"), ("isolated required", "none")] {
+        fs::write(&path, says).unwrap();
+        let part = format!(
+            "pool p allows no partition {kind:?} (its file pools/p/partition says {says:?})"
+        );
+        let said = asking(kind).run().must_refuse(&[&part]).stderr;
+        assert_eq!(conf.allocations(), [""; 0]);
+        administrator(&said);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "auto\n");
+    }
+    // Where the kernel has none.
+    if cgroup_file("/", "cpuset.cpus.isolated").exists() {
+        println!("skipped in part: this kernel has partitions");
+    } else {
+        fs::write(&path, "root required").unwrap();
+        let part = "pool p requires a cpuset partition (root) for each of its containers, and this kernel has \
+                    none: they need cgroup v2 and Linux 6.8";
+        administrator(&asking("auto").run().must_refuse(&[part]).stderr);
+    }
+    asking("auto").run().must_succeed();
 }
 
 /// As a CPU that was offline leaves them on cgroup v1, or somebody who narrowed a group.

@@ -198,7 +198,7 @@ impl Planner {
                 (lists.map(|list| (list.name.clone(), list.tasks.living())).collect(), changes)
             }
         };
-        let (allocation, taking) = take(&request.pool, true, &lists, request, String::new());
+        let (allocation, taking) = take(&request.pool, true, &lists, request, None, String::new());
         changes.extend(taking);
         self.apply(&changes)?;
         self.bound.insert(allocation.owner.to_string());

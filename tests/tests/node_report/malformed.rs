@@ -20,7 +20,7 @@ fn directory(make: impl Fn(&Path)) -> ConfDir {
 /// What something is, how it is made below `pools/`, and what the error says of it.
 type Case = (&'static str, fn(&Path), [&'static str; 2]);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     (
         "a word",
         |pools| fs::write(pools.join("bad/1/tasks"), "12,x").unwrap(),
@@ -50,6 +50,16 @@ const CASES: [Case; 7] = [
         "a link among pools",
         |pools| symlink("good", pools.join("link")).unwrap(),
         ["pools/link", "no folder, so no pool"],
+    ),
+    (
+        "a partition's kind",
+        |pools| fs::write(pools.join("bad/partition"), "rot").unwrap(),
+        ["pools/bad/partition", "\"rot\" is none of none, root, isolated and auto"],
+    ),
+    (
+        "a folder in the place of what a pool says of partitions",
+        |pools| fs::create_dir(pools.join("bad/partition")).unwrap(),
+        ["pools/bad/partition", "is no plain file"],
     ),
     (
         "a pool's name",

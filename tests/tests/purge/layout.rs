@@ -42,7 +42,11 @@ fn what_init_made_goes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kcm");
     let flag = format!("--conf-dir={}", path.display());
-    run(kcm().args(["init", "--num-dp-cores=1", "--num-cp-cores=0", &flag])).succeeded();
+    run(kcm()
+        .args(["init", "--num-dp-cores=1", "--num-cp-cores=0", &flag])
+        .arg("--partition=dataplane=root"))
+    .succeeded();
+    assert!(path.join("pools/dataplane/partition").is_file());
     purge(&path).succeeded();
     is_gone(&path);
     // A folder for it that is empty.

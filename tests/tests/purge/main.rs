@@ -42,7 +42,7 @@ fn full() -> ConfDir {
         std::fs::write(path, text).unwrap();
     };
     write("pools/p/mems", "local");
-    write("pools/p/partition", "1");
+    write("pools/p/partition", "auto\n");
     write("pools/p/0/tasks.bad", "x");
     // No process has that PID (PID_MAX_LIMIT).
     write("pools/q/4/tasks", "4194999");

@@ -105,6 +105,19 @@ fn what_is_alive_in_a_damaged_tasks_holds_its_list() {
 }
 
 #[test]
+fn a_damaged_word_on_partitions_is_named_and_keeps_no_list_held() {
+    let conf = pool(&["0"]);
+    let mut ended = holder(&conf, "ended");
+    let path = conf.path().join("pools/p/partition");
+    fs::write(&path, "x").unwrap();
+    ended.kill();
+    let outcome = reconcile(&conf, &[]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.lines("ERROR")[0].contains(path.to_str().unwrap()), "{outcome:?}");
+    assert_eq!((conf.tasks("p", "0"), conf.allocations()), (String::new(), vec![]));
+}
+
+#[test]
 fn ten_damaged_files_are_kept_and_the_eleventh_is_named() {
     let conf = pool(&["0"]);
     for number in 0..10 {

@@ -112,6 +112,21 @@ fn a_live_container_on_other_cpus_than_those_of_its_record_is_not_put_back() {
 }
 
 #[test]
+fn that_a_cgroup_is_to_be_a_partition_is_written_anew_with_its_record() {
+    let conf = pool(&["0"]);
+    let lost = holder(&conf, "parted");
+    conf.edit(lost.id(), &[("partition", "root".into())]);
+    let before = fs::read(conf.index_path("p", "0")).unwrap();
+    fs::remove_file(conf.record_path(lost.id())).unwrap();
+    must_print(&conf, &[], NOTHING);
+    assert_eq!(conf.record(lost.id()).unwrap()["partition"], "root");
+    assert_eq!(fs::read(conf.index_path("p", "0")).unwrap().len(), before.len());
+    // A word of a later kcm's is none of ours, and the record holds all the same.
+    conf.edit(lost.id(), &[("partition", "shared".into())]);
+    HookCall::create(conf.path(), &container("other"), "p").run().must_refuse(&["1 of 1 are held"]);
+}
+
+#[test]
 fn a_record_that_was_removed_is_written_anew_of_its_index_or_of_its_cgroups_mark() {
     for without_index in [false, true] {
         let conf = pool(&["0", "1"]);
