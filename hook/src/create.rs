@@ -153,8 +153,12 @@ fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Re
         Memory::AsItIs => None,
         Memory::Local => nodes_of(node, &granted.allocation, &cpus)?,
     };
-    let binding =
-        Binding { memory_nodes: memory_nodes.as_ref(), ..Binding::granted(granted, &cpus) };
+    let usable = target.usable.clone();
+    let binding = Binding {
+        usable: Some(&usable),
+        memory_nodes: memory_nodes.as_ref(),
+        ..Binding::granted(granted, &cpus)
+    };
     let outcome = pin(node, target, binding)?;
     // Only now, since it says that the container was bound.
     mark::set(&target.cgroup, &Mark::on(&granted.allocation))?;

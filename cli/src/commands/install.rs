@@ -170,7 +170,8 @@ fn all_want_partitions(conf_dir: &Path) -> anyhow::Result<bool> {
         let mut without = false;
         for name in contents.pool_names()? {
             let listing = contents.pool(&name)?;
-            without |= listing.pool.exclusive && listing.partition.choice == Choice::None;
+            let says_none = listing.partition.is_some_and(|says| says.choice == Choice::None);
+            without |= listing.pool.exclusive && says_none;
         }
         Ok::<_, state::Error>(without)
     });

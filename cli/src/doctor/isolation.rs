@@ -45,14 +45,18 @@ fn guard(
         return None;
     }
     let open = cpus.difference(isolated);
-    let wants = listing.partition.choice != Choice::None;
+    // One whose file is damaged gives nobody anything: another check says so.
+    let says = listing.partition.unwrap_or_default();
+    let wants = says.choice != Choice::None;
     if wants && has_partitions {
-        let says = listing.partition;
+        let who = match says.choice {
+            Choice::Auto => "a container that nobody stands beside (of a pod, of crun)",
+            _ => "each container",
+        };
         return Some(Finding::ok(
             CHECK,
             format!(
-                "each container of pool {name} has its CPUs for itself alone, as a cpuset partition \
-                 ({says})"
+                "{who} of pool {name} has its CPUs for itself alone, as a cpuset partition ({says})"
             ),
         ));
     }

@@ -214,6 +214,12 @@ fn remove_leftovers(above: &Cgroup, procfs: &Procfs) {
     }
 }
 
+/// Whether a cgroup of this name is such a one, or such a scope.
+pub fn is_name_of_one(name: &str) -> bool {
+    let scope = name.strip_prefix("kcm-").and_then(|name| name.strip_suffix(".scope"));
+    maker(scope.unwrap_or(name)).is_some()
+}
+
 /// Who made a cgroup of this name; none if it is none of these.
 fn maker(name: &str) -> Option<Pid> {
     let numbers = name.strip_prefix(PREFIX)?;

@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{Cgroup, Hierarchy};
-use super::{Error, read, regular};
+use super::{Error, own_cgroup, read, regular};
 use crate::cpu_set::CpuSet;
 use crate::partition::Kind;
 
@@ -138,6 +138,20 @@ impl Cgroup {
         parse(&path, &read(&path)?.unwrap_or_default())
     }
 
+    /// Whether nobody stands beside it whom others than kcm give CPUs. Beside a partition below ordinary
+    /// cgroups that is to be avoided: Linux 6.12 can lose track of its CPUs then, until the next boot.
+    ///
+    /// So it is in a scope that a runtime divides for one container (crun), in a pod, whose containers
+    /// have one manager, where kcm itself has made it, and right below the root, where a partition is an
+    /// ordinary one.
+    pub fn is_beside_nobody(&self) -> bool {
+        let above = self.parent();
+        let is_divided = above.as_ref().is_some_and(|above| above.name().ends_with(".scope"));
+        let is_top = above.is_none_or(|above| above.is_root());
+        let is_ours = own_cgroup::is_name_of_one(self.name());
+        is_divided || is_top || is_ours || self.path().starts_with("/kubepods")
+    }
+
     /// The cgroups above it, below the root, topmost first.
     pub(super) fn ancestors(&self) -> Vec<Self> {
         let above = std::iter::successors(self.parent(), Self::parent);
@@ -210,6 +224,14 @@ fn try_take(
     }
 }
 
+/// Has the kernel forget all of a partition that does not hold, so that it can be made anew.
+pub fn forget(cgroup: &Cgroup) -> Result<(), Error> {
+    match cgroup.partition()? {
+        Some(State::Invalid(..)) => write(&cgroup.file(PARTITION), MEMBER),
+        _ => Ok(()),
+    }
+}
+
 /// Has a cgroup be a partition no more, and gives its CPUs back, in it and in those above: for one that
 /// nobody is in any more, or whose container is not to start.
 pub fn leave(hierarchy: &Hierarchy, cgroup: &Cgroup, cpus: &CpuSet) -> Result<(), Error> {
@@ -279,6 +301,26 @@ mod tests {
             ("x", "0::/", false),
         ] {
             assert_eq!(can_have_them(release, own), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn nobody_stands_beside_a_container_of_a_pod_or_in_a_scope_that_is_divided() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cgroup.controllers"), "").unwrap();
+        let hierarchy = Hierarchy::find(folder.path(), "0::/").unwrap();
+        for (path, expected) in [
+            ("/machine.slice/libpod-1f.scope/container", true),
+            ("/machine.slice/libpod-1f.scope", false),
+            ("/system.slice/docker-1f.scope", false),
+            ("/kubepods.slice/kubepods-pod1.slice/cri-containerd-1f.scope", true),
+            ("/kubepods/burstable/pod1/1f", true),
+            ("/isolate-12", true),
+            ("/user.slice/user-0.slice/kcm-isolate-12-345.scope", true),
+            ("/user.slice/user-0.slice/session-1.scope", false),
+            ("/docker/1f", false),
+        ] {
+            assert_eq!(hierarchy.at(path).is_beside_nobody(), expected, "{path}");
         }
     }
 

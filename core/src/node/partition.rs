@@ -55,7 +55,10 @@ impl Node {
         let wish = policy.wish(&request.pool, request.partition)?;
         let Some(kind) = wish.kind else { return Ok(wish) };
         let why = match (&self.hierarchy, &request.cgroup) {
-            (Some(hierarchy), Some(_)) if hierarchy.has_partitions() => return Ok(wish),
+            (Some(hierarchy), Some(own)) if hierarchy.has_partitions() => {
+                let is_for_it = wish.named || hierarchy.at(&own.path).is_beside_nobody();
+                return Ok(if is_for_it { wish } else { Wish::PLAIN });
+            }
             (_, None) => "there is no cgroup of its own",
             _ => "this kernel has none: they need cgroup v2 and Linux 6.8",
         };

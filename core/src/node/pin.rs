@@ -80,6 +80,8 @@ pub enum Error {
 pub struct Binding<'a> {
     /// Exactly these CPUs.
     pub cpus: &'a CpuSet,
+    /// Those that the cgroup above has now; none where that is not known.
+    pub usable: Option<&'a CpuSet>,
     /// These NUMA nodes; none for its memory as it is.
     pub memory_nodes: Option<&'a CpuSet>,
     /// Whether nobody else is to have the CPUs.
@@ -91,13 +93,19 @@ pub struct Binding<'a> {
 impl<'a> Binding<'a> {
     /// To CPUs that others may have as well.
     pub fn plain(cpus: &'a CpuSet) -> Self {
-        Self { cpus, memory_nodes: None, partition: Wish::PLAIN, under: Under::Nothing }
+        Self {
+            cpus,
+            usable: None,
+            memory_nodes: None,
+            partition: Wish::PLAIN,
+            under: Under::Nothing,
+        }
     }
 
     /// To what an owner was given.
     pub fn granted(granted: &'a Granted, cpus: &'a CpuSet) -> Self {
         let (partition, under) = (granted.partition, granted.turn.as_ref().into());
-        Self { cpus, memory_nodes: None, partition, under }
+        Self { cpus, usable: None, memory_nodes: None, partition, under }
     }
 }
 
@@ -129,7 +137,11 @@ pub fn restrict(
     scope: Option<&mut Scope>,
     binding: Binding<'_>,
 ) -> Result<Outcome, Error> {
-    let Binding { cpus, memory_nodes, partition, under } = binding;
+    let Binding { cpus, usable, memory_nodes, partition, under } = binding;
+    if usable.is_some_and(|usable| !cpus.is_subset(usable)) && node.has_partitions() {
+        // Before they are given to it: an earlier holder's partition may have them still.
+        node.clear_way(under, cgroup, cpus)?;
+    }
     if let Some(scope) = scope {
         // First, because systemd writes its own value back on any reload.
         scope.set_cpus(cpus, memory_nodes)?;

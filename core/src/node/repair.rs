@@ -8,7 +8,7 @@ use crate::CpuSet;
 use crate::allocation::Allocation;
 use crate::host::cgroup::{Cgroup, Hierarchy, Version, of_process};
 use crate::host::mark::{self, Mark};
-use crate::host::partition::State;
+use crate::host::partition::{self, State};
 use crate::host::scope::{self, Scope};
 use crate::partition::Wish;
 use crate::pool::{CpuListName, PoolName};
@@ -280,7 +280,8 @@ impl Node {
                 let mut scope = Scope::of(&cgroup, |at| Ok(at.processes()? == all))?;
                 let partition = Wish { kind: allocation.partition, ..Wish::PLAIN };
                 let under = Under::Lock(state);
-                let binding = Binding { cpus: &cpus, memory_nodes: None, partition, under };
+                partition::forget(&cgroup)?;
+                let binding = Binding { partition, under, ..Binding::plain(&cpus) };
                 let restricted = pin::restrict(self, &cgroup, scope.as_mut(), binding);
                 if restricted.is_err() {
                     lacking(&cgroup, &cpus)?;

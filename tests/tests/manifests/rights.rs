@@ -46,7 +46,8 @@ fn folders_of_the_node_are_mounted_where_they_are_needed_and_else_to_be_read() {
                 }
             }
         }
-        let expected = ["init conf", "install root", "reconcile conf", "reconcile cgroup"];
+        let expected =
+            ["init conf", "install root", "reconcile conf", "reconcile cgroup", "reconcile run"];
         assert_eq!(writable, expected, "{}", overlay.name);
     }
 }

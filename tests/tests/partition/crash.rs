@@ -25,6 +25,7 @@ fn above(container: &StandIn) -> String {
 impl Start {
     fn create() -> Self {
         let conf = ConfDir::new(&[("p", true, &["2-3"])]);
+        std::fs::write(conf.path().join("pools/p/partition"), "root").unwrap();
         let container = StandIn::new(&new_id("c"));
         let call = HookCall::create(conf.path(), &container, "p");
         Self { conf, container, call }

@@ -12,6 +12,7 @@ use super::{alone, others_have, partition, say};
 fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
     let _alone = alone();
     with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        say(scene, "dataplane", "root");
         let container = scene.container("a").pool("dataplane").run();
         let above = cgroup_file(&scene.parent_cgroup(), "cpuset.cpus.exclusive");
         // Of a part of its CPUs the kernel leaves it a partition, of none it does not.

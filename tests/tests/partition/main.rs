@@ -21,7 +21,30 @@ use kcm_tests::runtime::Scene;
 /// One test at a time: they look at the whole machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+/// What its own tests hold for a kernel that has lost track of itself.
+fn kernel_complaints() -> Vec<String> {
+    let log = Command::new("dmesg").output().unwrap();
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    let bad = |line: &&str| ["WARNING: ", "BUG", "Oops"].iter().any(|word| line.contains(word));
+    log.lines().filter(bad).map(str::to_owned).collect()
+}
+
+/// Holds the machine for one test, after which the kernel must have had nothing to complain of.
+struct Alone {
+    _guard: MutexGuard<'static, ()>,
+    before: usize,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let now = kernel_complaints();
+        if now.len() > self.before && !std::thread::panicking() {
+            panic!("the kernel complains: {:#?}", &now[self.before..]);
+        }
+    }
+}
+
+fn alone() -> Alone {
     if must_be_the_guest() == Guest::Systemd {
         // It takes the controller away from all cgroups below the root while no unit wants it.
         static KEPT: Once = Once::new();
@@ -31,7 +54,8 @@ fn alone() -> MutexGuard<'static, ()> {
         });
     }
     assert!(cgroup_file("/", "cpuset.cpus.isolated").exists(), "this kernel has no partitions");
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    let guard = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Alone { _guard: guard, before: kernel_complaints().len() }
 }
 
 fn read(cgroup: &str, name: &str) -> String {

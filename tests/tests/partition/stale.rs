@@ -12,6 +12,7 @@ use super::{Somebody, alone, aside, others_have, partition, say};
 fn cpus_that_another_branch_sets_aside_for_nobody_are_taken_out_of_the_way() {
     let _alone = alone();
     with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        say(scene, "dataplane", "root");
         let stale = format!("/kcmstale{}", std::process::id());
         make_cgroup(&stale, "");
         fs::write(cgroup_file(&stale, "cgroup.subtree_control"), "+cpuset").unwrap();
@@ -53,6 +54,7 @@ fn cpus_that_another_branch_sets_aside_for_nobody_are_taken_out_of_the_way() {
 fn somebody_who_was_given_the_cpus_before_is_named_and_the_container_is_pinned_or_refused() {
     let _alone = alone();
     with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        say(scene, "dataplane", "root");
         let other = format!("/kcmother{}", std::process::id());
         make_cgroup(&other, "3");
         let somebody = Somebody::in_cgroup(&other);
@@ -89,6 +91,7 @@ fn somebody_who_was_given_the_cpus_before_is_named_and_the_container_is_pinned_o
 fn two_hooks_at_once_do_not_break_each_others() {
     let _alone = alone();
     with_every_runtime(&[("dataplane", true, &["2", "3", "4", "5", "6", "7"])], |scene| {
+        say(scene, "dataplane", "root");
         for _ in 0..3 {
             let starting: Vec<_> = (0..6)
                 .map(|n| scene.container(&format!("c{n}")).pool("dataplane").spawn())

@@ -10,6 +10,7 @@ fn a_container_has_its_cpus_for_itself_alone_until_it_ends() {
     let _alone = alone();
     with_every_runtime(&[("dataplane", true, &["2-3", "4-5"])], |scene| {
         assert!(others_have("2-5"));
+        say(scene, "dataplane", "root");
         let first = scene.container("a").pool("dataplane").run();
         assert_eq!((first.cpus(), partition(&first.cgroup)), ("2-3".into(), "root".into()));
         assert!(!others_have("2") && !others_have("3") && others_have("4-5"));

@@ -237,9 +237,10 @@ fn owner(process: &Process, is_taken: bool) -> anyhow::Result<Owner> {
 fn restrict(node: &Node, own: &mut OwnCgroup, granted: &Granted) -> anyhow::Result<()> {
     let Granted { allocation, .. } = granted;
     if allocation.affinity {
+        let (cpus, usable) = (allocation.cpus(), own.usable()?);
+        let binding = Binding { usable: Some(&usable), ..Binding::granted(granted, &cpus) };
         let (cgroup, scope) = own.parts();
-        let cpus = allocation.cpus();
-        let outcome = pin::restrict(node, cgroup, scope, Binding::granted(granted, &cpus))?;
+        let outcome = pin::restrict(node, cgroup, scope, binding)?;
         if let Outcome::Shared(why) = outcome {
             log::warn!("others may run on CPUs {cpus}, which are no cpuset partition: {why}");
         }
