@@ -20,6 +20,8 @@ pub mod own_cgroup;
 pub mod procfs;
 pub mod regular;
 pub mod scope;
+pub mod shield;
+pub mod shield_state;
 pub mod stop;
 mod sys;
 pub mod sysfs;
