@@ -22,7 +22,7 @@ use super::files::{self, Wanted};
 use super::trust::{self, Place};
 use super::{Error, is_gone, regular};
 use crate::CpuSet;
-use crate::plan::shield::{Kept, Kind, cpus};
+use crate::plan::shield::{Item, Kept, Kind, cpus};
 
 /// Where the node's own state of kcm is.
 pub const FOLDER: &str = "/var/lib/kcm";
@@ -50,6 +50,18 @@ pub struct State {
     pub items: Vec<Kept>,
     /// Microseconds of resume latency that were asked for.
     pub latency: Option<u32>,
+    /// What would not be changed, when the shield was last put on.
+    pub refused: Vec<Refused>,
+}
+
+/// An item that has stayed as it was, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Which.
+    #[serde(flatten)]
+    pub item: Item,
+    /// Why.
+    pub why: String,
 }
 
 impl State {
@@ -107,9 +119,12 @@ impl StateFile {
         Ok((state.boot_id == boot_id).then_some(state))
     }
 
-    /// Writes it whole.
+    /// Writes it whole; removes it where it would tell of nothing.
     pub fn write(&self, state: &State) -> Result<(), Error> {
         let path = self.path();
+        if state.cpus.is_empty() && state.items.is_empty() {
+            return files::apply(&files::changes(vec![Wanted::none(path)])?);
+        }
         let text = serde_json::to_vec(state).map_err(|e| Error::malformed(&path, e.to_string()))?;
         files::apply(&files::changes(vec![Wanted::file(path, text, Some(0o600))])?)
     }
@@ -156,7 +171,6 @@ pub fn shielded_units(file: &StateFile, boot_id: &str) -> BTreeMap<String, CpuSe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shield::Item;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn state() -> State {

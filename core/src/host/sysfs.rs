@@ -82,12 +82,17 @@ pub fn online(sys_root: &Path) -> Result<CpuSet, Error> {
     found.ok_or_else(|| missing(&folder.join("online")))
 }
 
+/// The CPUs that the machine could ever have.
+pub fn possible(sys_root: &Path) -> Result<CpuSet, Error> {
+    let folder = cpu_folder(sys_root);
+    let possible = cpus_in(&folder, &["possible"])?.filter(|cpus| !cpus.is_empty());
+    possible.ok_or_else(|| missing(&folder.join("possible")))
+}
+
 /// The highest CPU number that the machine could ever have: `N` in the kernel's CPU lists.
 pub fn last_possible_cpu(sys_root: &Path) -> Result<u32, Error> {
-    let folder = cpu_folder(sys_root);
-    let possible = cpus_in(&folder, &["possible"])?;
-    let last = possible.and_then(|cpus| cpus.iter().last());
-    last.ok_or_else(|| missing(&folder.join("possible")))
+    let last = possible(sys_root)?.iter().last();
+    last.ok_or_else(|| missing(&cpu_folder(sys_root).join("possible")))
 }
 
 /// The CPUs of each NUMA node by the kernel's node number, an empty set for a node that has only

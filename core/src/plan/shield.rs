@@ -358,6 +358,7 @@ pub fn on(found: &[Found], kept: &[Kept], wish: &Wish) -> Plan {
     let alike = alike.filter(|it| parents.iter().all(|step| step.item.key() != it.item.key()));
     plan.steps.extend(alike.map(Step::mark));
     plan.steps.sort_by(|a, b| a.item.key().cmp(&b.item.key()));
+    plan.left.sort_by(|a, b| a.item.key().cmp(&b.item.key()));
     plan
 }
 

@@ -1,11 +1,12 @@
 //! Items that are one file of the kernel's: read as a CPU list, a number or a word; written in one go.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use super::Host;
 use crate::CpuSet;
 use crate::host::sysfs::parse_mask;
-use crate::host::{Error, cgroup, is_gone, regular};
+use crate::host::{Error, is_gone, regular};
 use crate::plan::shield::{Item, Kind, cpus};
 
 /// How a file has its value.
@@ -87,7 +88,9 @@ pub(super) fn write_item(host: &Host, item: &Item, value: &str) -> Result<(), St
         Format::Mask => mask(&cpus(value)),
         _ => value.to_owned(),
     };
-    cgroup::write(&path, &text).map_err(|e| e.to_string())
+    let written =
+        regular::open_to_replace(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| Error::io("write", &path, &e).to_string())
 }
 
 /// The kernel's mask format: words of 32 bits, the highest first.

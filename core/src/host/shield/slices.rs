@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use super::Host;
 use crate::CpuSet;
 use crate::host::cgroup::{Cgroup, Hierarchy};
-use crate::host::{Error, cgroup, list};
+use crate::host::{Error, cgroup, list, read};
 use crate::plan::shield::{Found, Item, KERNEL_ONLY, Kind, cpus};
+use crate::task::Pid;
 
 /// Services, logins, and systemd itself.
 pub(super) const UNITS: [&str; 3] = ["init.scope", "system.slice", "user.slice"];
@@ -130,6 +131,30 @@ fn wait_for(host: &mut Host, unit: &str, cpus: &CpuSet) -> Result<(), String> {
 }
 
 impl Host {
+    /// The unit that a holder of CPU lists is in, and by whose cpuset it would lose them: by its cgroup,
+    /// or where it has none its process. None for one in a partition, which keeps its CPUs, and for
+    /// one that is gone.
+    pub fn would_lose(&self, cgroup: Option<&str>, pid: Pid) -> Option<&'static str> {
+        let hierarchy = self.hierarchy.as_ref()?;
+        let own = || cgroup::of_process(hierarchy, &self.procfs, pid).ok().flatten();
+        let mut at = match cgroup {
+            Some(path) => Some(hierarchy.at(path)).filter(Cgroup::exists)?,
+            None => own()?,
+        };
+        let unit =
+            UNITS.into_iter().find(|unit| hierarchy.at(&format!("/{unit}")).contains(&at))?;
+        loop {
+            let kind = read(&at.file("cpuset.cpus.partition")).ok().flatten().unwrap_or_default();
+            if matches!(kind.trim(), "root" | "isolated") {
+                return None;
+            }
+            match at.parent() {
+                Some(parent) if !parent.is_root() => at = parent,
+                _ => return Some(unit),
+            }
+        }
+    }
+
     /// Units whose cpuset holds every CPU of the machine though nobody has said so: what is left where
     /// the kernel takes no empty list.
     pub fn whole_units(&mut self) -> Vec<String> {
