@@ -7,7 +7,9 @@ use crate::plan::shield::{Found, Item, Kind};
 
 pub(super) fn find(host: &Host) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
-    for interface in list(&host.sys_root.join("sys/class/net"))? {
+    let all = list(&host.sys_root.join("sys/class/net"))?.into_iter();
+    // Beside the interfaces' links is a file where there is bonding.
+    for interface in all.filter(|entry| entry.path().is_dir()) {
         for queue in list(&interface.path().join("queues"))? {
             let name = queue.file_name().to_string_lossy().into_owned();
             let kind = match name.starts_with("rx-") {
