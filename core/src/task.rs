@@ -23,9 +23,6 @@ impl Pid {
     /// The first process of a PID namespace.
     pub const INIT: Self = Self(1);
 
-    /// The kernel thread that makes all others.
-    pub const KTHREADD: Self = Self(2);
-
     /// The number, as system calls take it.
     pub fn as_raw(self) -> i32 {
         self.0

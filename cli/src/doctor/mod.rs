@@ -5,6 +5,7 @@ mod holders;
 mod kernel;
 mod neighbours;
 mod pools;
+mod shield;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -85,6 +86,7 @@ pub(crate) fn examine(subject: &Subject) -> Vec<Finding> {
         findings.extend(holders::all(subject));
     }
     findings.extend(pools::isolation(subject));
+    findings.extend(shield::shield(subject));
     findings.push(engines::program("kcm", &subject.kcm));
     findings.push(engines::program("kcm-hook", &subject.hook));
     findings.extend(engines::all(subject));

@@ -95,8 +95,7 @@ fn spared<'a>(
     holders: impl Iterator<Item = &'a Allocation>,
 ) -> BTreeMap<String, String> {
     let mut spared = BTreeMap::new();
-    let engine = (!host.has_partitions()).then(|| host.containers_in_system_slice()).flatten();
-    if let Some(engine) = engine {
+    if let Some(engine) = engine_without_partitions(host) {
         let why = format!(
             "{engine} has containers in it, and without partitions (cgroup v2, Linux 6.7) none of them \
              could be given a core: use a kernel that has them, or have the engine put containers \
@@ -115,6 +114,11 @@ fn spared<'a>(
         }
     }
     spared
+}
+
+/// An engine with containers in system.slice that could not be given a core there.
+pub(crate) fn engine_without_partitions(host: &Host) -> Option<String> {
+    (!host.has_partitions()).then(|| host.containers_in_system_slice()).flatten()
 }
 
 /// What is set, what is not, and what cannot be.

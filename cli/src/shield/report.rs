@@ -58,6 +58,8 @@ pub(crate) enum Standing {
     GivenBack,
     /// It would be set.
     Open,
+    /// The same, of a kernel thread that was made since: the kernel gives each new one every CPU.
+    New,
     /// Its process, interrupt or device is gone.
     Gone,
 }
@@ -139,8 +141,15 @@ impl Report {
                     self.items.push(row(host, step, &step.now, Standing::Set));
                 }
                 None => {
-                    self.shield = Mode::Partly;
-                    self.items.push(row(host, step, &step.now, Standing::Open));
+                    let is_known = state.items.iter().any(|it| it.item.key() == step.item.key());
+                    let standing = match step.item.kind == Kind::KernelThread && !is_known {
+                        true => Standing::New,
+                        false => Standing::Open,
+                    };
+                    if standing == Standing::Open {
+                        self.shield = Mode::Partly;
+                    }
+                    self.items.push(row(host, step, &step.now, standing));
                 }
             }
         }

@@ -30,10 +30,11 @@ fn render(report: &Report) -> String {
             Standing::Set => "set",
             Standing::GivenBack => "given back",
             Standing::Open => "would be set",
+            Standing::New => "new: on sets it",
             Standing::Gone => "gone",
         };
         let change = match row.state {
-            Standing::Open => format!("{} → {}", said(&row.now), said(&row.set)),
+            Standing::Open | Standing::New => format!("{} → {}", said(&row.now), said(&row.set)),
             Standing::GivenBack | Standing::Gone => said(&row.now).to_owned(),
             Standing::Set => format!("{} → {}", said(&row.before), said(&row.now)),
         };

@@ -22,11 +22,6 @@ pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
     open_for(path, OpenOptions::new().write(true))
 }
 
-/// Opens a plain file that is there for writing all of it anew.
-pub(crate) fn open_to_replace(path: &Path) -> io::Result<File> {
-    open_for(path, OpenOptions::new().write(true).truncate(true))
-}
-
 fn open_for(path: &Path, access: &OpenOptions) -> io::Result<File> {
     if is_the_kernels(path) {
         return access.open(path);

@@ -36,7 +36,8 @@ pub enum Kind {
     Slice,
     /// The affinity of a thread whose unit is a [`Kind::Slice`], where a kernel before 6.2 forgets it.
     Thread,
-    /// The affinity of a kernel thread; that of kthreadd is inherited by new ones.
+    /// The affinity of a kernel thread. (That of kthreadd is not inherited by new ones, but where the
+    /// kernel was booted with nohz_full: kernel/kthread.c.)
     KernelThread,
     /// Where work goes that is bound to no CPU.
     Workqueues,
@@ -394,20 +395,14 @@ pub fn off(found: &[Found], kept: &[Kept]) -> Plan {
     plan
 }
 
-/// What an item would have had that came to be under the shield, with what that gives to new ones; none
-/// for any other.
+/// What an interrupt would have had that came to be under the shield, with the value for new ones; none
+/// for any other item.
 fn born<'a>(found: &Found, kept: &'a [Kept]) -> Option<&'a String> {
-    let is_parent = |kept: &&Kept| match found.item.kind {
-        Kind::Interrupt => kept.item.kind == Kind::NewInterrupts,
-        Kind::KernelThread => {
-            kept.item.kind == Kind::KernelThread
-                && kept.item.thread.is_some_and(|thread| thread.pid == Pid::KTHREADD)
-        }
-        _ => false,
-    };
-    let parent = kept.iter().find(is_parent)?;
-    let is_its = parent.item.key() != found.item.key() && found.now == parent.set;
-    (is_its && found.fixed.is_none()).then_some(&parent.before)
+    if found.item.kind != Kind::Interrupt {
+        return None;
+    }
+    let parent = kept.iter().find(|kept| kept.item.kind == Kind::NewInterrupts)?;
+    (found.now == parent.set && found.fixed.is_none()).then_some(&parent.before)
 }
 
 /// A value as it is shown.

@@ -81,7 +81,7 @@ impl Machine {
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap().trim().to_owned()
+        first_line(&self.path(path))
     }
 
     /// Takes a CPU offline, as sysfs shows it.
@@ -135,13 +135,17 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, String>) {
             collect(&path, files);
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
+        let text = first_line(&path);
         // The kernel prints a mask at its full length, whatever is written.
         let name = path.file_name().unwrap().to_str().unwrap();
         let is_mask =
             name.ends_with("_cpus") || ["cpumask", "default_smp_affinity"].contains(&name);
-        let text = text.trim();
-        let text = if is_mask { text.trim_start_matches(['0', ',']) } else { text };
+        let text = if is_mask { text.trim_start_matches(['0', ',']) } else { &text };
         files.insert(path, text.to_owned());
     }
+}
+
+/// A value of the kernel's is one line; in a plain file the rest of a longer one may follow.
+fn first_line(path: &Path) -> String {
+    fs::read_to_string(path).unwrap().lines().next().unwrap_or_default().trim().to_owned()
 }

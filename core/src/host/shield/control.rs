@@ -1,12 +1,11 @@
 //! Items that are one file of the kernel's: read as a CPU list, a number or a word; written in one go.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use super::Host;
 use crate::CpuSet;
 use crate::host::sysfs::parse_mask;
-use crate::host::{Error, is_gone, regular};
+use crate::host::{Error, cgroup, is_gone, regular};
 use crate::plan::shield::{Item, Kind, cpus};
 
 /// How a file has its value.
@@ -66,12 +65,13 @@ pub(super) fn read_item(host: &Host, item: &Item) -> Result<Option<String>, Erro
         Err(e) if is_gone(&e) || is_silent(&e) => return Ok(None),
         Err(e) => return Err(Error::io("read", &path, &e)),
     };
+    let text = text.lines().next().unwrap_or_default();
     let malformed = |cause: String| Error::malformed(&path, cause);
     Ok(Some(match format {
         Format::Word => text.trim().to_owned(),
-        Format::Mask => parse_mask(&text).map_err(malformed)?.to_string(),
+        Format::Mask => parse_mask(text).map_err(malformed)?.to_string(),
         Format::List => {
-            let list = CpuSet::parse_possibly_empty(&text);
+            let list = CpuSet::parse_possibly_empty(text);
             list.map_err(|e| malformed(e.to_string()))?.to_string()
         }
     }))
@@ -88,9 +88,8 @@ pub(super) fn write_item(host: &Host, item: &Item, value: &str) -> Result<(), St
         Format::Mask => mask(&cpus(value)),
         _ => value.to_owned(),
     };
-    let written =
-        regular::open_to_replace(&path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|e| Error::io("write", &path, &e).to_string())
+    // With its end, so that it is one line also where a file of a test's is not the kernel's.
+    cgroup::write(&path, &format!("{text}\n")).map_err(|e| e.to_string())
 }
 
 /// The kernel's mask format: words of 32 bits, the highest first.

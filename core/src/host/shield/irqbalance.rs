@@ -19,16 +19,13 @@ const DROP_IN: &str = "/run/systemd/system/irqbalance.service.d/50-kcm-shield.co
 const VALUE: &str = "/run/systemd/system/irqbalance.service.d/kcm-shield.environment";
 const VARIABLE: &str = "IRQBALANCE_BANNED_CPULIST";
 
-/// How long it may take until the new one is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take until the new one has its environment.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// irqbalance, if it runs.
+/// irqbalance, if it runs, or is told by us what to do when it does.
 pub(super) fn find(host: &Host) -> Option<Found> {
-    let pid = process(host)?;
-    let now = banned_by(host, pid);
-    let cgroup = host.procfs.cgroup(pid).ok().flatten().unwrap_or_default();
-    let is_a_service = cgroup.lines().any(|line| line.ends_with(&format!("/{SERVICE}")));
-    let fixed = (!is_a_service || host.systemd.is_none()).then(|| {
+    let now = banned(host)?;
+    let fixed = process(host).filter(|&pid| !is_a_service(host, pid)).map(|pid| {
         format!(
             "irqbalance (process {pid}) was not started by systemd as {SERVICE}: start it with \
              {VARIABLE} in its environment, or it moves interrupts back"
@@ -37,13 +34,23 @@ pub(super) fn find(host: &Host) -> Option<Found> {
     Some(Found { item: Item::new(Kind::Irqbalance, ""), now, fixed })
 }
 
+fn is_a_service(host: &Host, pid: Pid) -> bool {
+    let cgroup = host.procfs.cgroup(pid).ok().flatten().unwrap_or_default();
+    let is_its = cgroup.lines().any(|line| line.ends_with(&format!("/{SERVICE}")));
+    is_its && host.systemd.is_some()
+}
+
 fn process(host: &Host) -> Option<Pid> {
     host.sees_processes.then(|| threads::named(&host.procfs, "irqbalance")).flatten()
 }
 
-/// The CPUs that irqbalance leaves alone; none where it does not run.
+/// The CPUs that irqbalance leaves alone; where it does not run, what our drop-in would tell it.
 pub(super) fn banned(host: &Host) -> Option<String> {
-    process(host).map(|pid| banned_by(host, pid))
+    process(host).map(|pid| banned_by(host, pid)).or_else(|| {
+        let text = read(Path::new(VALUE)).ok().flatten()?;
+        let value = text.trim().strip_prefix(VARIABLE)?.strip_prefix('=')?;
+        host.systemd.is_some().then(|| value.to_owned())
+    })
 }
 
 fn banned_by(host: &Host, pid: Pid) -> String {

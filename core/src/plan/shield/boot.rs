@@ -54,7 +54,10 @@ pub fn gaps(booted: &Booted, shield: &CpuSet, online: &CpuSet) -> Vec<Gap> {
             }
             None => ("this kernel is built without CONFIG_NO_HZ_FULL: each CPU has its tick", None),
         };
-        gaps.push(Gap { what: "the timer's tick".to_owned(), why: why.to_owned(), parameter });
+        // The same parameter has the kernel give new threads of its own the other CPUs
+        // (`housekeeping_cpumask(HK_TYPE_KTHREAD)`, kernel/kthread.c), not those of kthreadd.
+        let what = "the timer's tick, and kernel threads that are yet to be made".to_owned();
+        gaps.push(Gap { what, why: why.to_owned(), parameter });
     }
     if !has("rcu_nocbs") && !booted.nohz_full.as_ref().is_some_and(is_tickless) {
         gaps.push(Gap {
