@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use kcm_core::CpuSet;
 use kcm_core::host::shield::{Aim, Done, Host, carry_out};
 use kcm_core::host::shield_state::{Refused, State, StateFile};
 use kcm_core::plan::shield::{Kept, Kind, Plan};
@@ -43,6 +44,9 @@ enum Action {
     Status(Status),
 }
 
+/// The kernel has it in a signed number of 32 bits.
+const MOST_LATENCY: i64 = i32::MAX as i64;
+
 #[derive(Debug, clap::Args)]
 struct On {
     #[command(flatten)]
@@ -50,7 +54,7 @@ struct On {
 
     /// Microseconds that a CPU of an exclusive pool may take to wake up, by which it sleeps less deep;
     /// 0: it does not sleep
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u32).range(..=MOST_LATENCY))]
     latency: Option<u32>,
 
     /// The frequency governor of the CPUs of exclusive pools
@@ -129,6 +133,9 @@ impl On {
         let mut host = machine.shield_host()?;
         let conf = ConfDir::new(&conf_dir.conf_dir, LockTimeout::from_environment()?);
         let wish = wish_of(&conf, &machine, &host, Flags { latency, governor: governor.clone() })?;
+        if let Some(governor) = &governor {
+            must_be_governor(&host, &wish.shield, governor)?;
+        }
         let file = StateFile::default();
         let _locked = (!how.dry_run).then(|| file.lock()).transpose()?;
         let boot_id = machine.boot_id()?;
@@ -207,6 +214,18 @@ impl Status {
         self.output.print(&report)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn must_be_governor(host: &Host, cpus: &CpuSet, governor: &str) -> anyhow::Result<()> {
+    let Some(all) = host.governors(cpus) else {
+        bail!("CPUs {cpus} have no frequency governor on this machine: leave --governor out");
+    };
+    ensure!(
+        all.iter().any(|name| name == governor),
+        "--governor={governor} is none that CPUs {cpus} can have: give one of {}",
+        all.join(", ")
+    );
+    Ok(())
 }
 
 /// Writes down what is remembered of items.

@@ -33,7 +33,8 @@ pub(crate) const SET: [(&str, &str, &str); 9] = [
 ];
 
 /// What it leaves alone.
-const REST: [(&str, &str); 17] = [
+const REST: [(&str, &str); 18] = [
+    ("sys/devices/system/cpu/cpu3/cpufreq/scaling_available_governors", "performance powersave"),
     // Nobody uses it; one is elsewhere already.
     ("proc/irq/5/smp_affinity_list", "0-7"),
     ("proc/irq/26/smp_affinity_list", "6"),

@@ -59,6 +59,43 @@ fn an_offline_cpu_of_a_pool_is_named_and_the_rest_done() {
 }
 
 #[test]
+fn flags_that_this_machine_cannot_follow_are_refused() {
+    on_a_node(|node| {
+        let machine = Machine::new(node);
+        let before = machine.values();
+        let parts = ["--governor=fast is none", "performance, powersave"];
+        machine.shield(&["on", "--governor=fast"]).failed_with(&parts);
+        fs::remove_dir_all(machine.path("sys/devices/system/cpu/cpu3/cpufreq")).unwrap();
+        machine.shield(&["on", "--governor=performance"]).failed_with(&["leave --governor out"]);
+        for latency in ["-1", "2147483648", "x"] {
+            let refused = machine.shield(&["on", &format!("--latency={latency}")]);
+            assert_eq!(refused.code, Some(2), "{refused:?}");
+        }
+        machine.write("sys/devices/system/cpu/cpu3/cpufreq/scaling_governor", "powersave\n");
+        machine.write(
+            "sys/devices/system/cpu/cpu3/cpufreq/scaling_available_governors",
+            "performance powersave\n",
+        );
+        assert_eq!(machine.values(), before);
+    });
+}
+
+#[test]
+fn kcm_is_not_uninstalled_under_the_shield_that_nobody_could_take_off_then() {
+    on_a_node(|node| {
+        let machine = Machine::new(node);
+        machine.shield(&["on"]).succeeded();
+        let uninstall = || {
+            let mut command = kcm();
+            run(command.arg("uninstall").env("KCM_PROC_FS", machine.path("proc")))
+        };
+        uninstall().failed_with(&["the shield is on", "kcm shield off"]);
+        machine.shield(&["off"]).succeeded();
+        uninstall().succeeded();
+    });
+}
+
+#[test]
 fn a_user_and_a_read_only_sysfs_are_refused() {
     on_a_node(|node| {
         let machine = Machine::new(node);

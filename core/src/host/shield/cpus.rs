@@ -1,7 +1,8 @@
 //! What a CPU has of its own: how deep it may sleep, and how its frequency is governed.
 
 use super::{Host, control};
-use crate::host::Error;
+use crate::CpuSet;
+use crate::host::{Error, read};
 use crate::plan::shield::{Found, Item, Kind};
 
 pub(super) fn find(host: &Host) -> Result<Vec<Found>, Error> {
@@ -14,4 +15,17 @@ pub(super) fn find(host: &Host) -> Result<Vec<Found>, Error> {
         }
     }
     Ok(found)
+}
+
+impl Host {
+    /// The governors that one of these CPUs can have (Documentation/admin-guide/pm/cpufreq); none where
+    /// none of them has any.
+    pub fn governors(&self, cpus: &CpuSet) -> Option<Vec<String>> {
+        let folder = self.sys_root.join("sys/devices/system/cpu");
+        cpus.iter().find_map(|cpu| {
+            let path = folder.join(format!("cpu{cpu}/cpufreq/scaling_available_governors"));
+            let text = read(&path).ok().flatten()?;
+            Some(text.split_whitespace().map(str::to_owned).collect())
+        })
+    }
 }
