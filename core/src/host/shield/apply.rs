@@ -9,6 +9,11 @@ pub trait World {
 
     /// Sets an item. Why it could not be, if so.
     fn write(&mut self, item: &Item, value: &str) -> Result<(), String>;
+
+    /// Whether an item that has `now` has what it was given by writing `value`.
+    fn is(&self, _item: &Item, now: &str, value: &str) -> bool {
+        now == value
+    }
 }
 
 /// What a plan is for.
@@ -69,6 +74,10 @@ fn take(world: &mut impl World, step: Step) -> Done {
     }
     let written = world.write(&step.item, &step.wanted);
     let now = world.read(&step.item).ok().flatten();
+    let now = now.map(|now| match world.is(&step.item, &now, &step.wanted) {
+        true => step.wanted.clone(),
+        false => now,
+    });
     let failure = match (&now, written) {
         (Some(now), Ok(())) if *now != step.wanted => {
             Some(format!("it was set to {}, and has {now}", step.wanted))

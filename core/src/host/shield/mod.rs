@@ -27,7 +27,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::cgroup::{Hierarchy, Version};
 use super::procfs::Procfs;
 use super::systemd::{self, Systemd};
-use super::{Error, read};
+use super::{Error, read, sysfs};
 use crate::CpuSet;
 use crate::plan::shield::boot::Booted;
 use crate::plan::shield::{self, Found, Item, Kept, Kind, Plan, Step, Wish, cpus as cpus_of};
@@ -183,12 +183,22 @@ impl Host {
         let mut found: Vec<Found> = irqbalance::find(self).into_iter().collect();
         found.extend(interrupts::find(self)?);
         found.extend(slices::find(self)?);
-        found.extend(threads::kernel(self)?);
+        found.extend(threads::kernel(self, kept)?);
         found.extend(self.single_files()?);
         found.extend(network::find(self)?);
         found.extend(cpus::find(self)?);
         found.extend(threads::kept(self, kept)?);
         Ok(found)
+    }
+
+    /// The CPUs that partitions have taken from everybody else.
+    fn partitioned(&self) -> CpuSet {
+        let effective = self.hierarchy.as_ref().map(|hierarchy| hierarchy.at("/").effective_cpus());
+        let online = sysfs::online(&self.sys_root);
+        match (effective, online) {
+            (Some(Ok(effective)), Ok(online)) => online.difference(&effective),
+            _ => CpuSet::new(),
+        }
     }
 
     /// Of the mask that is written the kernel does not take out the CPUs of isolated partitions, as it
@@ -240,5 +250,9 @@ impl World for Host {
             Kind::Workqueues => self.write_workqueues(item, value),
             _ => control::write_item(self, item, value),
         }
+    }
+
+    fn is(&self, item: &Item, now: &str, value: &str) -> bool {
+        now == value || item.kind == Kind::KernelThread && threads::is_given(self, now, value)
     }
 }

@@ -18,12 +18,16 @@ const NO_SETAFFINITY: u64 = 0x0400_0000;
 /// How the names of those begin that serve unbound workqueues: the mask of those moves them.
 const UNBOUND_WORKER: &str = "kworker/u";
 
-/// The kernel threads.
-pub(super) fn kernel(host: &Host) -> Result<Vec<Found>, Error> {
+/// The kernel threads. Partitions take their CPUs from those, and give them back when they end, as far as
+/// nobody has bound a thread to others (cpuset_update_tasks_cpumask, kernel/cgroup/cpuset.c): so one
+/// that lacks these alone has what it was given, or all.
+pub(super) fn kernel(host: &Host, kept: &[Kept]) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     if !host.sees_processes {
         return Ok(found);
     }
+    let partitioned = host.partitioned();
+    let kept: BTreeMap<_, _> = kept.iter().map(|kept| (kept.item.key(), kept)).collect();
     for pid in host.procfs.pids()? {
         let flags = flags(&host.procfs, pid)?.unwrap_or_default();
         if flags & KERNEL_THREAD == 0 {
@@ -37,9 +41,25 @@ pub(super) fn kernel(host: &Host) -> Result<Vec<Found>, Error> {
             1 => "it is this CPU's own: the kernel has one a CPU".to_owned(),
             _ => "the kernel places it, and refuses to move it".to_owned(),
         });
-        found.push(Found { item, now: allowed.to_string(), fixed });
+        let all = host.possible.to_string();
+        let now = match kept.get(&item.key()) {
+            _ if partitioned.is_empty() || fixed.is_some() => None,
+            Some(kept) => {
+                let values = [Some(&kept.set), Some(&kept.before), kept.earlier.as_ref()];
+                let mut values = values.into_iter().flatten();
+                values.find(|value| cpus(value).difference(&partitioned) == allowed)
+            }
+            None => Some(&all).filter(|_| host.possible.difference(&partitioned) == allowed),
+        };
+        let now = now.cloned().unwrap_or_else(|| allowed.to_string());
+        found.push(Found { item, now, fixed });
     }
     Ok(found)
+}
+
+/// Whether a kernel thread that has `now` was given `value`.
+pub(super) fn is_given(host: &Host, now: &str, value: &str) -> bool {
+    cpus(value).difference(&host.partitioned()) == cpus(now)
 }
 
 /// A thread as an item, with the CPUs that it may run on; none where it has ended.
