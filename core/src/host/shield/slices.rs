@@ -60,7 +60,7 @@ pub(super) fn cgroup_of(host: &mut Host, unit: &str) -> Result<Option<Cgroup>, S
     let (Some(systemd), Some(hierarchy)) = (&mut host.systemd, &host.hierarchy) else {
         return Ok(None);
     };
-    let path = systemd.control_group(unit).map_err(|e| e.to_string())?;
+    let path = systemd.cgroup_of_unit(unit).map_err(|e| e.to_string())?;
     Ok(path.map(|path| hierarchy.at(&path)))
 }
 

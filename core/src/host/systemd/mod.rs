@@ -65,7 +65,7 @@ impl Systemd {
         Ok(connection.map(|connection| Self { endpoint, connection }))
     }
 
-    /// The cgroup that systemd has for a scope, a service or a slice, as in `/kubepods.slice/cri-1f.scope`;
+    /// The cgroup that systemd has for a scope or a service, as in `/kubepods.slice/cri-1f.scope`;
     /// `None` if it has no such unit (property `ControlGroup`, org.freedesktop.systemd1(5)).
     pub fn control_group(&mut self, unit: &str) -> Result<Option<String>, Error> {
         let Some(answer) = self.property(unit, "ControlGroup")? else { return Ok(None) };
@@ -81,16 +81,20 @@ impl Systemd {
         answer.bool_in_variant().map_err(|cause| self.endpoint.malformed(cause))
     }
 
-    /// A property of a scope, service or slice; `None` if systemd has no such unit.
+    /// A property of a scope or service; `None` if systemd has no such unit.
     fn property(&mut self, unit: &str, name: &str) -> Result<Option<Message>, Error> {
         let interface = match unit.rsplit_once('.') {
             Some((stem, "scope")) if is_unit_name(stem, unit) => "org.freedesktop.systemd1.Scope",
-            Some((stem, "slice")) if is_unit_name(stem, unit) => "org.freedesktop.systemd1.Slice",
             Some((stem, "service")) if is_unit_name(stem, unit) => {
                 "org.freedesktop.systemd1.Service"
             }
             _ => return Ok(None),
         };
+        self.ask(unit, interface, name)
+    }
+
+    /// A property of a unit by the interface that has it; `None` if systemd has no such unit.
+    fn ask(&mut self, unit: &str, interface: &str, name: &str) -> Result<Option<Message>, Error> {
         match self.call(unit, &get(&unit_path(unit), interface, name)) {
             Err(Error::Refused { name, .. }) if UNKNOWN_UNIT.contains(&name.as_str()) => Ok(None),
             other => other.map(Some),

@@ -11,17 +11,26 @@ impl Systemd {
     /// The CPUs that a slice or scope is restricted to (`AllowedCPUs=`), empty where it is not;
     /// `None` if systemd has no such unit.
     pub fn allowed_cpus(&mut self, unit: &str) -> Result<Option<CpuSet>, Error> {
-        let Some(answer) = self.property(unit, "AllowedCPUs")? else { return Ok(None) };
+        let Some(interface) = interface(unit) else { return Ok(None) };
+        let Some(answer) = self.ask(unit, interface, "AllowedCPUs")? else { return Ok(None) };
         let bytes = answer.bytes_in_variant();
         let bytes = bytes.map_err(|cause| self.endpoint.malformed(cause))?;
         Ok(Some(CpuSet::from_bytes(&bytes)))
     }
 
+    /// The cgroup of a slice or scope; `None` if systemd has no such unit, or nobody is in it.
+    pub fn cgroup_of_unit(&mut self, unit: &str) -> Result<Option<String>, Error> {
+        let Some(interface) = interface(unit) else { return Ok(None) };
+        let Some(answer) = self.ask(unit, interface, "ControlGroup")? else { return Ok(None) };
+        let group = answer.string_in_variant();
+        let group = group.map_err(|cause| self.endpoint.malformed(cause))?;
+        Ok((!group.is_empty()).then(|| group.to_owned()))
+    }
+
     /// Restricts a slice or scope to CPUs in this boot; to none at all stands for no restriction, which
     /// leaves in the kernel what was there (systemd 252, 257). The caller verifies.
     pub fn restrict(&mut self, unit: &str, cpus: &CpuSet) -> Result<(), Error> {
-        let is_one = |kind| unit.strip_suffix(kind).is_some_and(|stem| is_unit_name(stem, unit));
-        if ![".slice", ".scope"].into_iter().any(is_one) {
+        if interface(unit).is_none() {
             return Err(Error::ScopeName(printable(unit)));
         }
         self.call(unit, &set_unit_properties(unit, &[("AllowedCPUs", cpus)])).map(drop)
@@ -47,6 +56,15 @@ impl Systemd {
             Err(answer) => Err(refusal(call.member, service, &answer)
                 .unwrap_or(Error::ScopeName(printable(service)))),
         }
+    }
+}
+
+/// The interface of a slice or scope; none for what is no name of either.
+fn interface(unit: &str) -> Option<&'static str> {
+    match unit.rsplit_once('.')? {
+        (stem, "scope") if is_unit_name(stem, unit) => Some("org.freedesktop.systemd1.Scope"),
+        (stem, "slice") if is_unit_name(stem, unit) => Some("org.freedesktop.systemd1.Slice"),
+        _ => None,
     }
 }
 
