@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use super::ConfDirFlag;
 use crate::machine::Machine;
-use crate::shield::report::{Report, Standing};
+use crate::shield::report::{Mode, Report, Standing};
 use crate::shield::{Flags, status, wish_of};
 use crate::{logging, output};
 
@@ -200,8 +200,13 @@ impl Off {
             log::warn!("{kind} {name} keeps {now}: {}", it.why);
         }
         report.left(&host, left);
+        if !state.items.is_empty() {
+            report.shield = Mode::Partly;
+        }
         self.how.output.print(&report)?;
-        log::info!("The shield is off.");
+        if state.items.is_empty() {
+            log::info!("The shield is off.");
+        }
         Ok(ended(&done))
     }
 }

@@ -53,6 +53,9 @@ fn of(report: &Report) -> Finding {
             format!("on for CPUs {cpus}, but for {}: {}", slice.name, slice.why),
             "see kcm shield status",
         ),
+        _ if cpus.is_empty() => {
+            Finding::warn(CHECK, "off, but not all is as it was before", "kcm shield off")
+        }
         _ => Finding::warn(CHECK, format!("not all is set for CPUs {cpus}"), "kcm shield on"),
     }
 }

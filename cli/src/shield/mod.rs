@@ -15,7 +15,7 @@ use kcm_core::state::{ConfDir, Contents, Error};
 
 use crate::logging;
 use crate::machine::Machine;
-use report::Report;
+use report::{Mode, Report};
 
 /// What is asked for beside what the pools say.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +131,14 @@ pub(crate) fn status(
     let state = file.read(&machine.boot_id()?)?.unwrap_or_default();
     if state.cpus.is_empty() && state.items.is_empty() {
         return Ok(Report::off(&mut host));
+    }
+    if state.cpus.is_empty() {
+        // It was taken off, and something would not be given back.
+        let plan = host.plan_off(&state.items)?;
+        let mut report = Report::off(&mut host);
+        report.shield = Mode::Partly;
+        report.planned(&host, plan);
+        return Ok(report);
     }
     let flags = Flags { latency: state.latency, governor: state.governor.clone() };
     // It follows the directory that it was put on for.

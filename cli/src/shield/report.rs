@@ -153,9 +153,6 @@ impl Report {
                 }
             }
         }
-        if state.cpus.is_empty() {
-            self.shield = Mode::Partly;
-        }
         self.left(host, plan.left);
     }
 

@@ -82,18 +82,20 @@ fn the_packaged_service_puts_it_on_and_off_with_the_rights_that_it_leaves_itself
 }
 
 /// A partition in a scope, as a container's; it ends when this is dropped.
-struct Partition(Child);
-
-const SCOPE: &str = "/sys/fs/cgroup/machine.slice/kcmtest-partition.scope";
+struct Partition {
+    child: Child,
+    scope: String,
+}
 
 impl Partition {
-    fn make(cpus: &str) -> Self {
+    fn make(name: &str, cpus: &str) -> Self {
         // Delegated: of any other systemd takes the controller away when it needs it no more itself.
         let words = ["--scope", "--quiet", "--slice=machine.slice", "--property=Delegate=yes"];
         let mut command = Command::new("systemd-run");
-        command.args(words).args(["--unit=kcmtest-partition", "sleep", "600"]);
-        let partition = Self(command.spawn().unwrap());
-        let file = |name: &str| format!("{SCOPE}/{name}");
+        command.args(words).args(["--collect", "--unit", name, "sleep", "600"]);
+        let scope = format!("/sys/fs/cgroup/machine.slice/{name}.scope");
+        let partition = Self { child: command.spawn().unwrap(), scope };
+        let file = |name: &str| format!("{}/{name}", partition.scope);
         until("the scope", || Path::new(&file("cpuset.cpus.exclusive")).exists().then_some(()));
         fs::write("/sys/fs/cgroup/machine.slice/cpuset.cpus.exclusive", cpus).unwrap();
         fs::write(file("cpuset.cpus.exclusive"), cpus).unwrap();
@@ -105,9 +107,9 @@ impl Partition {
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        until("the partition to end", || (!Path::new(SCOPE).exists()).then_some(()));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        until("the partition to end", || (!Path::new(&self.scope).exists()).then_some(()));
         let _ = fs::write("/sys/fs/cgroup/machine.slice/cpuset.cpus.exclusive", "\n");
     }
 }
@@ -126,10 +128,10 @@ fn work_does_not_come_onto_an_isolated_partition_when_the_shield_is_put_on_or_ta
         text.trim().to_owned()
     };
     // The first one takes from kernel threads what they have of their own, as kcompactd of its node.
-    drop(Partition::make("9-10"));
+    drop(Partition::make("kcmtest-first", "9-10"));
     let before = Seen::now();
     assert_eq!(mask("cpumask"), "ffff");
-    let partition = Partition::make("9-10");
+    let partition = Partition::make("kcmtest-second", "9-10");
     assert_eq!(mask("cpumask"), "f9ff");
     shield(&conf, &["on"]).succeeded();
     assert_eq!((mask("cpumask"), mask("cpumask_requested")), ("f9f7".into(), "f9f7".into()));
@@ -138,6 +140,7 @@ fn work_does_not_come_onto_an_isolated_partition_when_the_shield_is_put_on_or_ta
     let errors = off.lines("ERROR");
     assert!(errors[0].contains("CPUs 9-10 stay out of it") && errors.len() == 1, "{off:?}");
     assert_eq!(mask("cpumask"), "f9ff");
+    assert_eq!(status(&conf)["shield"], "partly");
     drop(partition);
     shield(&conf, &["off"]).succeeded();
     assert_eq!((mask("cpumask"), mask("cpumask_requested")), ("ffff".into(), "ffff".into()));
