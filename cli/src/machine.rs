@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use kcm_core::host::cgroup::Hierarchy;
 use kcm_core::host::procfs::Procfs;
-use kcm_core::host::sysfs;
+use kcm_core::host::{shield, sysfs};
 use kcm_core::state::ConfDir;
 use kcm_core::topology::Topology;
 use kcm_core::topology::kernel_cmdline::isolcpus;
@@ -84,6 +84,24 @@ impl Machine {
         };
         let procfs = procfs.and_then(|procfs| procfs.sees_the_host().map(|()| procfs));
         procfs.context("cannot tell who is alive")
+    }
+
+    /// The CPUs that the machine could ever have.
+    pub(crate) fn possible(&self) -> anyhow::Result<CpuSet> {
+        Ok(sysfs::possible(&self.sys_root)?)
+    }
+
+    /// This node as a shield sees it. Where no cgroup can be seen, or no process of the host's, it has
+    /// the rest.
+    pub(crate) fn shield_host(&self) -> anyhow::Result<shield::Host> {
+        let procfs = Procfs::new(&self.proc_root);
+        let hierarchy = self.hierarchy_of(&procfs).ok();
+        Ok(shield::Host::new(&self.sys_root, procfs, hierarchy, self.possible()?)?)
+    }
+
+    /// The boot that this is.
+    pub(crate) fn boot_id(&self) -> anyhow::Result<String> {
+        Ok(Procfs::new(&self.proc_root).boot_id()?)
     }
 
     /// The cpuset hierarchy.

@@ -9,6 +9,7 @@ mod machine;
 mod metrics;
 mod output;
 mod report;
+mod shield;
 
 use std::process::ExitCode;
 

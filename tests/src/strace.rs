@@ -92,6 +92,7 @@ const PRIVATE: &[&str] = &[
     "dup",
     "fstat",
     "stat",
+    "statfs",
     "lstat",
     "newfstatat",
     "statx",

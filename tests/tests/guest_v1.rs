@@ -6,7 +6,7 @@ use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
-use kcm_tests::kcm::reconcile;
+use kcm_tests::kcm::{kcm, reconcile, run};
 use kcm_tests::machine::{
     Offline, is_cgroup_v2, must_be_the_guest, sysfs_cpus, with_cgroup_v1, with_own_mounts,
 };
@@ -93,5 +93,37 @@ fn a_container_that_the_kernel_moved_out_of_its_group_is_told_to_be_restarted() 
         assert_eq!((own.cpus(), container.allowed_cpus()), (list.clone(), list));
         drop(container);
         drop((own, pod));
+    });
+}
+
+#[test]
+fn without_systemd_the_shield_does_what_can_be_done_and_says_the_rest() {
+    must_be_the_guest();
+    with_own_mounts(|| {
+        with_cgroup_v1();
+        let (_, list) = last_two();
+        let conf = ConfDir::new(&[("p", true, &[&list])]);
+        let shield = |words: &[&str]| {
+            let mut command = kcm();
+            run(command.arg("shield").args(words).env("KCM_CONF_DIR", conf.path())).succeeded().out
+        };
+        let see = || {
+            let kauditd = Command::new("pidof").arg("kauditd").output().unwrap();
+            let kauditd = String::from_utf8(kauditd.stdout).unwrap();
+            let status = fs::read_to_string(format!("/proc/{}/status", kauditd.trim())).unwrap();
+            let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
+            let files =
+                ["/proc/irq/default_smp_affinity", "/sys/devices/virtual/workqueue/cpumask"];
+            let files = files.map(|path| fs::read_to_string(path).unwrap().trim().to_owned());
+            (allowed.unwrap().to_owned(), files)
+        };
+        let before = see();
+        let on = shield(&["on"]);
+        assert!(on.contains("systemd is not PID 1 here") && on.contains("system.slice"), "{on}");
+        let (kauditd, files) = see();
+        assert_eq!((kauditd.as_str(), &files), ("0-13", &["3fff", "3fff"].map(str::to_owned)));
+        let off = shield(&["off"]);
+        assert!(off.contains("given back"), "{off}");
+        assert_eq!(see(), before);
     });
 }

@@ -90,8 +90,10 @@ fn what_the_package_installs_is_roots_and_nobody_elses_to_change() {
             ("usr/bin/kcm", 0o755),
             ("usr/lib/kcm/kcm-hook", 0o755),
             ("lib/systemd/system/kcm-reconcile.service", 0o644),
+            ("lib/systemd/system/kcm-shield.service", 0o644),
             ("usr/share/man/man1/kcm.1.gz", 0o644),
             ("usr/share/man/man1/kcm-isolate.1.gz", 0o644),
+            ("usr/share/man/man1/kcm-shield.1.gz", 0o644),
             ("usr/share/bash-completion/completions/kcm", 0o644),
             ("usr/share/doc/kcm/copyright", 0o644),
         ] {

@@ -15,6 +15,7 @@ pub(crate) mod node_report;
 mod publish;
 mod reconcile;
 mod rounds;
+mod shield;
 mod uninstall;
 
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ enum Command {
     Install(install::Install),
     Uninstall(uninstall::Uninstall),
     Doctor(doctor::Doctor),
+    Shield(shield::Shield),
     Crds(crds::Crds),
     Completions(completions::Completions),
     ManPages(man_pages::ManPages),
@@ -88,6 +90,7 @@ impl Cli {
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Shield(shield) => shield.run(),
             Command::Crds(crds) => crds.run(),
             Command::Completions(completions) => completions.run(),
             Command::ManPages(man_pages) => man_pages.run(),

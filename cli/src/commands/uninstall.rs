@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
+use kcm_core::host::shield_state::StateFile;
 use kcm_core::host::workqueues;
 use kcm_core::plan::Slot;
 use kcm_core::state::{ConfDir, Contents, LockTimeout, Purged};
@@ -41,6 +42,7 @@ impl Uninstall {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.place.check()?;
         self.place.enter_root()?;
+        must_be_off()?;
         let mut files = Vec::new();
         let mut restarts = Vec::new();
         for engine in self.place.engines() {
@@ -163,6 +165,19 @@ impl Uninstall {
         }
         Ok(true)
     }
+}
+
+/// Fails under a shield, which nobody could take off without kcm.
+fn must_be_off() -> anyhow::Result<()> {
+    // Where that cannot be told, there was none in this boot, or only root could have one.
+    let boot_id = Machine::from_environment().boot_id();
+    let state = boot_id.ok().and_then(|boot_id| StateFile::default().read(&boot_id).ok());
+    ensure!(
+        state.flatten().is_none(),
+        "the shield is on, and nobody could take it off without kcm: kcm shield off (or systemctl \
+         disable --now kcm-shield) first; nothing was changed"
+    );
+    Ok(())
 }
 
 const NOTHING_CHANGED: &str = "nothing was changed";

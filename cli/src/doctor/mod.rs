@@ -6,6 +6,7 @@ mod isolation;
 mod kernel;
 mod neighbours;
 mod pools;
+mod shield;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -86,6 +87,7 @@ pub(crate) fn examine(subject: &Subject) -> Vec<Finding> {
         findings.extend(holders::all(subject));
     }
     findings.extend(isolation::all(subject));
+    findings.extend(shield::shield(subject));
     findings.push(engines::program("kcm", &subject.kcm));
     findings.push(engines::program("kcm-hook", &subject.hook));
     findings.extend(engines::all(subject));

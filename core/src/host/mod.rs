@@ -21,6 +21,8 @@ pub mod partition;
 pub mod procfs;
 pub mod regular;
 pub mod scope;
+pub mod shield;
+pub mod shield_state;
 pub mod stop;
 mod sys;
 pub mod sysfs;

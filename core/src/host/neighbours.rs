@@ -19,7 +19,7 @@ pub struct Neighbour {
 }
 
 /// Field 9 of `stat`, the kernel's flags of a task (include/linux/sched.h).
-const KERNEL_THREAD: u64 = 0x0020_0000;
+pub(crate) const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// The processes that may run on any of these CPUs; not the kernel's own threads.
 pub fn processes(procfs: &Procfs, cpus: &CpuSet) -> Result<Vec<Neighbour>, Error> {
@@ -49,9 +49,13 @@ fn allowed(procfs: &Procfs, pid: Pid) -> Result<CpuSet, Error> {
 
 /// Whether it is one of the kernel's own threads, which nothing binds or ends.
 pub(crate) fn is_kernel_thread(procfs: &Procfs, pid: Pid) -> Result<bool, Error> {
+    Ok(flags(procfs, pid)?.is_some_and(|flags| flags & KERNEL_THREAD != 0))
+}
+
+/// The kernel's flags of a task; none where it has ended.
+pub(crate) fn flags(procfs: &Procfs, pid: Pid) -> Result<Option<u64>, Error> {
     let stat = read(&procfs.root().join(format!("{pid}/stat")))?.unwrap_or_default();
-    let flags = field_of_stat(&stat, 9).and_then(|flags| flags.parse::<u64>().ok());
-    Ok(flags.is_some_and(|flags| flags & KERNEL_THREAD != 0))
+    Ok(field_of_stat(&stat, 9).and_then(|flags| flags.parse().ok()))
 }
 
 /// The interrupts that some device uses and that may be served by any of these CPUs, by number

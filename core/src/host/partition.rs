@@ -13,6 +13,7 @@
 
 mod stale;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -161,12 +162,19 @@ impl Cgroup {
     }
 
     /// The CPUs that it can be given where it becomes a partition: what no cgroup above it leaves out
-    /// by its own `cpuset.cpus`. Those of `but` do not count.
-    pub fn obtainable_cpus(&self, online: &CpuSet, but: &[String]) -> Result<CpuSet, Error> {
+    /// by its own `cpuset.cpus`, other than by what the shield has set there (units by name).
+    pub fn obtainable_cpus(
+        &self,
+        online: &CpuSet,
+        shield: &BTreeMap<String, CpuSet>,
+    ) -> Result<CpuSet, Error> {
         let mut all = online.clone();
         for above in self.ancestors() {
             let own = above.own_cpus()?;
-            if !own.is_empty() && !but.iter().any(|path| path == above.path()) {
+            let is_the_shields = shield
+                .get(above.name())
+                .is_some_and(|set| *set == own && above.path() == format!("/{}", above.name()));
+            if !own.is_empty() && !is_the_shields {
                 all = all.intersection(&own);
             }
         }

@@ -82,12 +82,17 @@ pub fn online(sys_root: &Path) -> Result<CpuSet, Error> {
     found.ok_or_else(|| missing(&folder.join("online")))
 }
 
+/// The CPUs that the machine could ever have.
+pub fn possible(sys_root: &Path) -> Result<CpuSet, Error> {
+    let folder = cpu_folder(sys_root);
+    let possible = cpus_in(&folder, &["possible"])?.filter(|cpus| !cpus.is_empty());
+    possible.ok_or_else(|| missing(&folder.join("possible")))
+}
+
 /// The highest CPU number that the machine could ever have: `N` in the kernel's CPU lists.
 pub fn last_possible_cpu(sys_root: &Path) -> Result<u32, Error> {
-    let folder = cpu_folder(sys_root);
-    let possible = cpus_in(&folder, &["possible"])?;
-    let last = possible.and_then(|cpus| cpus.iter().last());
-    last.ok_or_else(|| missing(&folder.join("possible")))
+    let last = possible(sys_root)?.iter().last();
+    last.ok_or_else(|| missing(&cpu_folder(sys_root).join("possible")))
 }
 
 /// The CPUs of each NUMA node by the kernel's node number, an empty set for a node that has only
@@ -151,7 +156,7 @@ fn cpus_in(folder: &Path, names: &[&str]) -> Result<Option<CpuSet>, Error> {
 
 /// Parses the kernel's mask format: words of 32 bits in hexadecimal, the highest first, with commas
 /// (`bitmap_parse` in the kernel's lib/bitmap-str.c). The error names the offending word.
-pub(crate) fn parse_mask(text: &str) -> Result<CpuSet, String> {
+pub(super) fn parse_mask(text: &str) -> Result<CpuSet, String> {
     let mut cpus = CpuSet::new();
     for (index, word) in text.trim().rsplit(',').enumerate() {
         let is_word = word.len() <= 8 && word.bytes().all(|b| b.is_ascii_hexdigit());

@@ -6,6 +6,7 @@ use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
+use crate::host::shield_state::{StateFile, shielded_units};
 use crate::host::{sysfs, workqueues};
 use crate::notice::Notice;
 use crate::partition::{Kind, Policy, Wish};
@@ -80,7 +81,8 @@ impl Node {
         let hierarchy = self.hierarchy.as_ref().filter(|hierarchy| hierarchy.has_partitions());
         let (Some(hierarchy), Some(cgroup)) = (hierarchy, &request.cgroup) else { return Ok(None) };
         let online = sysfs::online(&self.sys_root)?;
-        let all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &[])?;
+        let shield = shielded_units(&StateFile::default(), &request.process.boot_id);
+        let all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &shield)?;
         Ok((!all.is_subset(&request.usable)).then_some(all))
     }
 

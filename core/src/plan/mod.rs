@@ -5,6 +5,7 @@ pub mod allocate;
 pub mod init;
 pub mod reconcile;
 pub mod release;
+pub mod shield;
 
 use crate::allocation::{Allocation, Owner};
 use crate::pool::PoolName;

@@ -85,6 +85,12 @@ pub fn isolcpus(cmdline: &str, last_cpu: u32) -> Result<Option<CpuSet>, Error> {
     Ok(found.then(|| lists[DOMAIN].take().unwrap_or_default()))
 }
 
+/// The value of a parameter, the last of several; none where it is not there, or has none.
+pub fn parameter<'a>(cmdline: &'a str, name: &str) -> Option<&'a str> {
+    let is_it = |given: &str| given.replace('-', "_") == name;
+    parameters(cmdline).filter(|(given, _)| is_it(given)).last().map(|(_, value)| value)
+}
+
 const NOHZ: usize = 0;
 const DOMAIN: usize = 1;
 const MANAGED_IRQ: usize = 2;

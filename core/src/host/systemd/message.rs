@@ -180,6 +180,15 @@ impl Message {
         }
     }
 
+    /// The bytes in the variant that a property's value is.
+    pub(super) fn bytes_in_variant(&self) -> Result<Vec<u8>, Malformed> {
+        let mut arguments = Reader::new(&self.body, 0, self.order);
+        if self.signature != "v" || arguments.signature()? != "ay" {
+            return Err(Malformed::Type);
+        }
+        arguments.bytes()
+    }
+
     /// The object that an answer names, as that of a new job.
     pub(super) fn object(&self) -> Result<&str, Malformed> {
         match self.signature.as_str() {

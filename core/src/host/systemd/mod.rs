@@ -4,6 +4,7 @@
 //! ```text
 //! Systemd (this file)    the calls: Get, SetUnitProperties
 //!   transient            StartTransientUnit
+//!   unit                 AllowedCPUs of any unit; Reload, TryRestartUnit
 //!   connection           login, messages out and in
 //!     endpoint           socket, time limit
 //!     message, wire      bytes ⇄ messages and values; pure
@@ -19,6 +20,7 @@ mod error;
 mod fixtures;
 mod message;
 mod transient;
+mod unit;
 mod wire;
 
 use std::path::Path;
@@ -88,6 +90,11 @@ impl Systemd {
             }
             _ => return Ok(None),
         };
+        self.ask(unit, interface, name)
+    }
+
+    /// A property of a unit by the interface that has it; `None` if systemd has no such unit.
+    fn ask(&mut self, unit: &str, interface: &str, name: &str) -> Result<Option<Message>, Error> {
         match self.call(unit, &get(&unit_path(unit), interface, name)) {
             Err(Error::Refused { name, .. }) if UNKNOWN_UNIT.contains(&name.as_str()) => Ok(None),
             other => other.map(Some),

@@ -229,3 +229,4 @@ fn object_paths_are_escaped_as_systemd_does_it() {
 }
 
 mod failures;
+mod units;

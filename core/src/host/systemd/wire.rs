@@ -91,6 +91,12 @@ impl<'a> Reader<'a> {
         self.text(length as usize)
     }
 
+    /// An ARRAY of BYTE (`ay`): length in four bytes, bytes.
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
+        let length = self.uint32()?;
+        self.take(length as usize).map(<[u8]>::to_vec)
+    }
+
     /// A SIGNATURE (`g`): length in one byte, text, NUL.
     pub(super) fn signature(&mut self) -> Result<&'a str, Malformed> {
         let length = self.byte()?;
