@@ -7,6 +7,7 @@ mod engines;
 mod logging;
 mod machine;
 mod metrics;
+mod noise;
 mod output;
 mod report;
 

@@ -50,8 +50,13 @@ fn allowed(procfs: &Procfs, pid: Pid) -> Result<CpuSet, Error> {
 /// Whether it is one of the kernel's own threads, which nothing binds or ends.
 pub(crate) fn is_kernel_thread(procfs: &Procfs, pid: Pid) -> Result<bool, Error> {
     let stat = read(&procfs.root().join(format!("{pid}/stat")))?.unwrap_or_default();
-    let flags = field_of_stat(&stat, 9).and_then(|flags| flags.parse::<u64>().ok());
-    Ok(flags.is_some_and(|flags| flags & KERNEL_THREAD != 0))
+    Ok(is_kernels(&stat))
+}
+
+/// Whether a `stat` line is that of one of the kernel's own threads.
+pub(super) fn is_kernels(stat: &str) -> bool {
+    let flags = field_of_stat(stat, 9).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 
 /// The interrupts that some device uses and that may be served by any of these CPUs, by number

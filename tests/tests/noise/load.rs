@@ -1,0 +1,101 @@
+//! Threads of this test that are known: where they run, how they are named, and for how long they had
+//! run by their own clock at any time.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kcm_tests::machine::{must_be_apart, skip};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, gettid};
+
+/// Runs until it is dropped.
+pub(crate) struct Load {
+    pub(crate) thread: i32,
+    stop: Arc<AtomicBool>,
+    samples: Option<JoinHandle<Vec<(u64, u64)>>>,
+}
+
+pub(crate) fn clock(id: ClockId) -> u64 {
+    Duration::from(clock_gettime(id).unwrap()).as_nanos() as u64
+}
+
+pub(crate) fn bind(cpu: u32) {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu as usize).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &cpus).unwrap();
+}
+
+impl Load {
+    /// A thread of this name on this CPU that runs for so long, sleeps for so long, and so on.
+    pub(crate) fn start(name: &str, cpu: u32, run: Duration, sleep: Duration) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let work = move || {
+            bind(cpu);
+            tell.send(gettid().as_raw()).unwrap();
+            let mut samples = Vec::new();
+            while !asked.load(Ordering::Relaxed) {
+                let at = clock(ClockId::CLOCK_MONOTONIC);
+                samples.push((at, clock(ClockId::CLOCK_THREAD_CPUTIME_ID)));
+                let begun = Instant::now();
+                while begun.elapsed() < run {}
+                if !sleep.is_zero() {
+                    std::thread::sleep(sleep);
+                }
+            }
+            let at = clock(ClockId::CLOCK_MONOTONIC);
+            samples.push((at, clock(ClockId::CLOCK_THREAD_CPUTIME_ID)));
+            samples
+        };
+        let work = std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap();
+        Self { thread: told.recv().unwrap(), stop, samples: Some(work) }
+    }
+
+    /// Ends it, and tells for how long it has run between two times, by its own clock.
+    pub(crate) fn ran_between(mut self, begin: u64, end: u64) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let samples = self.samples.take().unwrap().join().unwrap();
+        let at = |time: u64| {
+            let next = samples.iter().position(|(at, _)| *at >= time).expect("it ended too early");
+            let [(t0, c0), (t1, c1)] = [samples[next - 1], samples[next]];
+            // Between two samples it ran all the time, or as often as not; they are close.
+            c0 + (c1 - c0) * (time - t0) / (t1 - t0).max(1)
+        };
+        at(end) - at(begin)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(work) = self.samples.take() {
+            let _ = work.join();
+        }
+    }
+}
+
+pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// Mounts tracefs for this thread and what it starts, in mounts of its own. Whether it could.
+pub(crate) fn mount_tracefs() -> bool {
+    must_be_apart();
+    let mounted = mount(Some("t"), TRACEFS, Some("tracefs"), MsFlags::empty(), None::<&str>);
+    if let Err(e) = mounted {
+        skip(&format!("tracefs cannot be mounted: {e}"));
+        return false;
+    }
+    true
+}
+
+/// The instances that a process has made.
+pub(crate) fn instances_of(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("{TRACEFS}/instances")).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(&format!("kcm-noise-{pid}-"))).collect()
+}

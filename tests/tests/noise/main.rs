@@ -1,0 +1,7 @@
+//! `kcm noise`, the built program, on the real kernel.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+mod load;
+mod oracle;
+mod refusals;
+mod watching;
