@@ -8,7 +8,7 @@ mod discover;
 mod doctor;
 mod init;
 mod install;
-mod isolate;
+pub(crate) mod isolate;
 mod man_pages;
 mod node_name;
 pub(crate) mod node_report;

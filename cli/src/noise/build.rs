@@ -2,17 +2,37 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::account::{Account, MANY, OfCpu as Traced, Source as Had, Total};
+use kcm_core::host::counters::Times;
+
+use super::account::{self, Account, MANY, Source as Had, Total};
 use super::events::Context;
 use super::place;
 use super::report::{Kind, OfCpu, Source};
+use super::watch::Traced;
 use super::who::Who;
 
 /// So many sources of a CPU are told one by one; the rest is told as one of each kind.
 const SOURCES: usize = 200;
 
-/// One CPU of the report.
-pub(super) fn cpu(number: u32, traced: &Traced, account: &Account, who: &Who) -> OfCpu {
+/// The times of CPUs around the window.
+pub(super) struct Steal {
+    pub(super) before: BTreeMap<u32, Times>,
+    pub(super) after: BTreeMap<u32, Times>,
+}
+
+/// All CPUs of the report.
+pub(super) fn cpus(traced: &Traced, who: &Who, steal: &Steal) -> Vec<OfCpu> {
+    let each = traced.cpus.iter().map(|(&number, found)| {
+        let at = |times: &BTreeMap<u32, Times>| times.get(&number).map_or(0, |times| times.steal);
+        OfCpu {
+            steal_ns: at(&steal.after).saturating_sub(at(&steal.before)),
+            ..cpu(number, found, &traced.account, who)
+        }
+    });
+    each.collect()
+}
+
+fn cpu(number: u32, traced: &account::OfCpu, account: &Account, who: &Who) -> OfCpu {
     let mut found = OfCpu {
         cpu: number,
         lost_events: traced.lost_events,
@@ -90,7 +110,7 @@ fn of_thread(known: Source, thread: i32, names: &HashMap<i32, String>, who: &Who
 }
 
 /// The longest in all first; those beyond the limit as one of each kind.
-fn limit(mut sources: Vec<Source>) -> Vec<Source> {
+pub(super) fn limit(mut sources: Vec<Source>) -> Vec<Source> {
     sources.sort_by(|a, b| {
         (b.total_ns, b.count, &a.name, a.pid).cmp(&(a.total_ns, a.count, &b.name, b.pid))
     });

@@ -55,7 +55,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `--threshold`
-#[allow(dead_code)]
 pub(crate) fn threshold(text: &str) -> Result<Duration, String> {
     within(text, (100, 1_000_000_000), "a threshold is 100ns to 1s, as in 10us or 1ms")
 }

@@ -2,22 +2,68 @@
 
 use std::fmt::Write;
 
-use super::report::{OfCpu, Origin, Report, Source};
+use super::report::{Gaps, OfCpu, Origin, Report, Share, Source};
 use super::span::Span;
 use crate::logging::one_line;
 
 /// So many sources of a CPU are shown; JSON has more.
 const SHOWN: usize = 20;
+/// So many gaps of a CPU.
+const LONGEST: usize = 10;
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", title(report));
     let _ = writeln!(text);
     summary(&mut text, report);
+    measured(&mut text, report);
     for cpu in &report.each_cpu {
         sources(&mut text, cpu);
     }
     text
+}
+
+/// What the loops have missed.
+fn measured(text: &mut String, report: &Report) {
+    let gaps: Vec<(u32, &Gaps)> =
+        report.each_cpu.iter().filter_map(|cpu| Some((cpu.cpu, cpu.gaps.as_ref()?))).collect();
+    if gaps.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nBetween two readings of the clock");
+    let header = ["CPU", "READINGS", "P50", "P99", "P99.9", "P99.99", "MAX", "ABOVE"];
+    let rows = gaps.iter().map(|(cpu, gaps)| {
+        let times = [gaps.p50_ns, gaps.p99_ns, gaps.p999_ns, gaps.p9999_ns, gaps.max_ns];
+        let times = times.map(|time| Span(time).to_string());
+        let ends = (gaps.above_count.to_string(), gaps.readings.to_string());
+        [cpu.to_string(), ends.1].into_iter().chain(times).chain([ends.0]).collect()
+    });
+    columns(text, &header, &rows.collect::<Vec<Vec<String>>>());
+    for (cpu, gaps) in gaps {
+        longest(text, cpu, gaps);
+    }
+}
+
+/// Whose the longest gaps are.
+fn longest(text: &mut String, cpu: u32, gaps: &Gaps) {
+    if gaps.above.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nCPU {cpu}: the longest above {}", Span(gaps.threshold_ns));
+    let rows = gaps.above.iter().take(LONGEST).map(|gap| {
+        let mut by: Vec<String> = gap.by.iter().take(3).map(by).collect();
+        if gap.unexplained_ns >= 1000 || by.is_empty() {
+            by.push(format!("not in the trace {}", Span(gap.unexplained_ns)));
+        }
+        let at = Span(gap.at_ns).to_string();
+        vec![at, Span(gap.length_ns).to_string(), one_line(&by.join(", "))]
+    });
+    columns(text, &["AT", "LENGTH", "BY"], &rows.collect::<Vec<_>>());
+}
+
+fn by(share: &Share) -> String {
+    let pid = share.pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+    format!("{} {}{pid} {}", share.kind.name(), share.name, Span(share.ns))
 }
 
 /// What was looked at, for how long and by what.
@@ -92,7 +138,7 @@ pub(super) fn columns(text: &mut String, header: &[&str], rows: &[Vec<String>]) 
             && rows.iter().all(|row| {
                 row[at].starts_with(|c: char| c.is_ascii_digit() || matches!(c, '?' | '-' | '+'))
             })
-            && !matches!(header[at], "OWNERS" | "NAME" | "IN")
+            && !matches!(header[at], "OWNERS" | "NAME" | "IN" | "BY")
     };
     let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
     for row in std::iter::once(&header).chain(rows) {

@@ -154,26 +154,30 @@ impl<'w> Watch<'w> {
         Ok(())
     }
 
-    /// Watches for so long, or until this process is asked to end.
+    /// Watches for so long, or until this process is asked to end. `begin_with` begins with it.
     pub(super) fn run(
         mut self,
         duration: Duration,
         keep: bool,
         stop: &Stop,
-        mut is_over: impl FnMut() -> anyhow::Result<bool>,
+        mut begin_with: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Traced> {
-        self.before = threads::on(self.procfs, self.cpus)?;
         self.instance.write("tracing_on", "1")?;
+        // From here on it is told who makes whom; who is there already is looked at.
+        self.before = threads::on(self.procfs, self.cpus)?;
+        self.before.iter().for_each(|thread| self.who.look(thread.id.as_raw()));
+        let mut events = self.events(Some(Instant::now() + ROUND))?;
         let begun = self.mark(BEGIN)?;
-        let deadline = Instant::now() + duration;
-        let mut events = self.events(None)?;
+        events.append(&mut self.events(Some(Instant::now() + ROUND))?);
         let begin = at_marker(&events, BEGIN).unwrap_or(begun);
         let window = Window::open(begin, duration.as_nanos() as u64);
         let mut account = Account::new(self.cpus.iter(), window, keep);
+        begin_with()?;
+        let deadline = Instant::now() + duration;
         loop {
             events.drain(..).for_each(|event| account.take(event));
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || stop::is_asked() || is_over()? {
+            if left.is_zero() || stop::is_asked() {
                 break;
             }
             stop.within(left.min(ROUND)).context("cannot wait")?;

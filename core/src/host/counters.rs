@@ -71,21 +71,41 @@ fn parse(text: &str, name: impl Fn(&str, &str) -> String) -> Counts {
     counts
 }
 
-/// For how long a CPU's hypervisor ran others, in nanoseconds since boot, by CPU (`steal` of
-/// proc_stat(5), counted in clock ticks).
-pub fn steal(procfs: &Procfs) -> Result<BTreeMap<u32, u64>, Error> {
+/// What the kernel says of a CPU's time since boot, in nanoseconds, counted in clock ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// With nothing to do, also while it waits for a disk.
+    pub idle: u64,
+    /// For how long its hypervisor ran others.
+    pub steal: u64,
+}
+
+/// The times of each CPU (proc_stat(5)).
+pub fn times(procfs: &Procfs) -> Result<BTreeMap<u32, Times>, Error> {
     let text = read_up_to(&procfs.root().join("stat"), LIMIT)?.unwrap_or_default();
     let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| u64::try_from(n).ok());
     let nanoseconds = 1_000_000_000 / ticks.filter(|&n| n > 0).unwrap_or(100);
     let of_line = |line: &str| {
         let mut words = line.strip_prefix("cpu")?.split_ascii_whitespace();
         let cpu = words.next()?.parse().ok()?;
-        let steal: u64 = words.nth(7)?.parse().ok()?;
-        Some((cpu, steal.saturating_mul(nanoseconds)))
+        let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+        let time = |field: usize| Some(numbers.get(field)?.saturating_mul(nanoseconds));
+        Some((cpu, Times { idle: time(3)?.saturating_add(time(4)?), steal: time(7)? }))
     };
     // The first line is of all CPUs: `cpu  1 2 …`.
     let lines = text.lines().filter(|line| !line.starts_with("cpu "));
     Ok(lines.filter_map(of_line).collect())
+}
+
+/// For how long a CPU ran threads that have left it since, in nanoseconds, by CPU
+/// (Documentation/scheduler/sched-stats); nothing where the kernel does not tell.
+pub fn run_times(procfs: &Procfs) -> Result<BTreeMap<u32, u64>, Error> {
+    let text = read_up_to(&procfs.root().join("schedstat"), LIMIT)?.unwrap_or_default();
+    let of_line = |line: &str| {
+        let mut words = line.strip_prefix("cpu")?.split_ascii_whitespace();
+        Some((words.next()?.parse().ok()?, words.nth(6)?.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(of_line).collect())
 }
 
 #[cfg(test)]
@@ -127,13 +147,27 @@ mod tests {
     }
 
     #[test]
-    fn steal_and_softirqs_of_this_machine_are_there_for_each_cpu() {
+    fn times_and_softirqs_of_this_machine_are_there_for_each_cpu() {
         let procfs = Procfs::new("/proc");
-        let steal = steal(&procfs).unwrap();
+        let times = times(&procfs).unwrap();
         let softirqs = softirqs(&procfs).unwrap();
         for cpu in super::super::affinity::own().unwrap().iter() {
-            assert!(steal.contains_key(&cpu), "{steal:?}");
+            assert!(times[&cpu].idle > 0, "{times:?}");
             assert!(softirqs.contains_key(&(cpu, "TIMER".to_owned())), "{softirqs:?}");
         }
+    }
+
+    #[test]
+    fn the_run_time_of_a_cpu_is_the_seventh_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let procfs = Procfs::new(folder.path());
+        assert!(run_times(&procfs).unwrap().is_empty());
+        // Captured on Linux 6.12.
+        let text = "version 16\ntimestamp 4294903421\n\
+                    cpu0 0 0 0 0 0 0 1193018254 210432098 3512\n\
+                    domain0 03 0 0 0 0 0 0 0 0 0 0 0\n\
+                    cpu1 0 0 0 0 0 0 77 1 2\n";
+        std::fs::write(folder.path().join("schedstat"), text).unwrap();
+        assert_eq!(run_times(&procfs).unwrap(), BTreeMap::from([(0, 1_193_018_254), (1, 77)]));
     }
 }

@@ -2,6 +2,7 @@
 //! run by their own clock at any time.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -30,14 +31,25 @@ pub(crate) fn bind(cpu: u32) {
     sched_setaffinity(Pid::from_raw(0), &cpus).unwrap();
 }
 
+/// Has the calling thread scheduled otherwise, by a command to which its number is added.
+fn set(words: &[&str]) {
+    let mut command = Command::new(words[0]);
+    let done = command.args(&words[1..]).arg(gettid().to_string()).stdout(Stdio::null()).status();
+    assert!(done.unwrap().success(), "no right to {words:?}");
+}
+
 impl Load {
-    /// A thread of this name on this CPU that runs for so long, sleeps for so long, and so on.
+    /// A thread of this name on this CPU that runs for so long, sleeps for so long, and so on. One
+    /// that sleeps has its time however busy the machine is.
     pub(crate) fn start(name: &str, cpu: u32, run: Duration, sleep: Duration) -> Self {
         let (tell, told) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let work = move || {
             bind(cpu);
+            if !sleep.is_zero() {
+                set(&["chrt", "-r", "-p", "1"]);
+            }
             tell.send(gettid().as_raw()).unwrap();
             let mut samples = Vec::new();
             while !asked.load(Ordering::Relaxed) {
@@ -98,4 +110,41 @@ pub(crate) fn instances_of(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("{TRACEFS}/instances")).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().into_string().unwrap());
     names.filter(|name| name.starts_with(&format!("kcm-noise-{pid}-"))).collect()
+}
+
+/// A thread that keeps all others from its CPU (SCHED_FIFO) for a known time, again and again.
+pub(crate) struct Stall {
+    stop: Arc<AtomicBool>,
+    work: JoinHandle<Vec<(u64, u64)>>,
+}
+
+impl Stall {
+    /// Each is of this length, and as long as that three times lies between two.
+    pub(crate) fn start(name: &str, cpu: u32, length: Duration) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let work = move || {
+            bind(cpu);
+            set(&["chrt", "-f", "-p", "10"]);
+            tell.send(()).unwrap();
+            let mut stalls = Vec::new();
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::sleep(length * 3);
+                let begin = clock(ClockId::CLOCK_MONOTONIC);
+                while clock(ClockId::CLOCK_MONOTONIC) < begin + length.as_nanos() as u64 {}
+                stalls.push((begin, clock(ClockId::CLOCK_MONOTONIC)));
+            }
+            stalls
+        };
+        let work = std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap();
+        told.recv().unwrap();
+        Self { stop, work }
+    }
+
+    /// Ends it, and tells from when to when each of them was.
+    pub(crate) fn stop(self) -> Vec<(u64, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.join().unwrap()
+    }
 }

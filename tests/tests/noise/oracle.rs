@@ -9,6 +9,7 @@ use super::load::TRACEFS;
 /// Traces one CPU until it is asked.
 pub(crate) struct Oracle {
     folder: PathBuf,
+    cpu: u32,
 }
 
 impl Oracle {
@@ -16,11 +17,11 @@ impl Oracle {
         let name = format!("kcm-oracle-{}-{cpu}", std::process::id());
         let folder = PathBuf::from(TRACEFS).join("instances").join(name);
         fs::create_dir(&folder).unwrap();
-        let oracle = Self { folder };
+        let oracle = Self { folder, cpu };
         oracle.write("tracing_on", "0");
         oracle.write("trace_clock", "mono");
         oracle.write("tracing_cpumask", &format!("{:x}", 1u32 << cpu));
-        oracle.write("buffer_size_kb", "8192");
+        oracle.write("buffer_size_kb", "16384");
         oracle.write("events/sched/sched_switch/enable", "1");
         oracle.write("tracing_on", "1");
         oracle
@@ -35,6 +36,8 @@ impl Oracle {
         self.write("tracing_on", "0");
         let text =
             String::from_utf8_lossy(&fs::read(self.folder.join("trace")).unwrap()).into_owned();
+        let stats = fs::read_to_string(self.folder.join(format!("per_cpu/cpu{}/stats", self.cpu)));
+        assert!(stats.unwrap().contains("overrun: 0\n"), "the oracle's buffer was too small");
         let mut had = BTreeMap::new();
         let mut last: Option<(u64, i32)> = None;
         let mut add = |thread: i32, from: u64, to: u64| {

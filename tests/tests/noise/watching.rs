@@ -49,25 +49,26 @@ fn a_spinner_and_a_ticker_are_named_with_what_they_had_by_two_other_accounts() {
         // Later than asked where the machine is busy, never earlier.
         assert!((2_000_000_000..20_000_000_000).contains(&(end - begin)), "{report:#}");
         for (load, name) in [(spinner, "kcm-spinner"), (ticker, "kcm-ticker")] {
-            let found = source(&report, load.thread);
+            let oracle = had.get(&load.thread).copied().unwrap_or_default();
+            let (thread, ran) = (load.thread, load.ran_between(begin, end));
+            // On a busy machine nobody else may have let the spinner run at all.
+            if oracle == 0 && ran == 0 && name == "kcm-spinner" {
+                continue;
+            }
+            let found = source(&report, thread);
             let of = |key: &str| found[key].as_u64().unwrap();
             assert_eq!((&found["name"], &found["kind"]), (&name.into(), &"thread".into()));
             assert_eq!(found["process"], std::process::id());
-            assert_close(&format!("{name} by sched_switch"), of("onCpuNs"), had[&load.thread]);
+            assert_close(&format!("{name} by sched_switch"), of("onCpuNs"), oracle);
             // That clock stops while the hypervisor runs others, which is counted in ticks of 10 ms.
             let steal = report["eachCpu"][0]["stealNs"].as_u64().unwrap();
-            let ran = load.ran_between(begin, end);
             let longest = if steal > 0 { ran + steal + 10_000_000 } else { ran };
             assert_between(&format!("{name} by its own clock"), of("onCpuNs"), ran, longest);
             let longest = of("longestNs");
             let is_ordered = longest <= of("totalNs") && of("totalNs") <= of("onCpuNs");
             assert!(is_ordered && longest > 0 && of("count") > 0, "{found}");
-            let parts: u64 = found["timeline"]
-                .as_object()
-                .unwrap()
-                .values()
-                .map(|ns| ns.as_u64().unwrap())
-                .sum();
+            let parts = found["timeline"].as_object().unwrap().values();
+            let parts: u64 = parts.map(|ns| ns.as_u64().unwrap()).sum();
             assert_eq!(parts, of("totalNs"));
         }
         // Nothing is lost between them, and nothing is counted twice.
@@ -97,7 +98,19 @@ fn a_holders_threads_are_its_own_and_nobody_elses() {
         let conf = ConfDir::new(&[("p", true, &[&first])]);
         let flag = format!("--conf-dir={}", conf.path().display());
         let mut isolate = kcm();
-        isolate.args(["isolate", &flag, "--pool=p", "/bin/sh", "--", "-c", "while :; do :; done"]);
+        // Names that nobody else has on this machine.
+        let programs = tempfile::tempdir().unwrap();
+        let copy = |program: &str, name: &str| {
+            let path = programs.path().join(name);
+            assert!(
+                Command::new("cp").args(["-L", program]).arg(&path).status().unwrap().success()
+            );
+            path.to_str().unwrap().to_owned()
+        };
+        let (sh, sleep) = (copy("/bin/sh", "kcm-own-sh"), copy("/bin/sleep", "kcm-own-sleep"));
+        // Most of what it starts has ended before anybody could look at it.
+        let script = format!("while :; do {sleep} 0.005; done");
+        isolate.args(["isolate", &flag, "--pool=p", "chrt", "--", "-r", "1", &sh, "-c", &script]);
         let mut isolate = isolate.stderr(Stdio::null()).spawn().unwrap();
         let owner = format!("isolate-{}", isolate.id());
         until("the record", || conf.record(&owner));
@@ -105,7 +118,7 @@ fn a_holders_threads_are_its_own_and_nobody_elses() {
             "kcm-stranger",
             first.parse().unwrap(),
             Duration::from_millis(1),
-            Duration::ZERO,
+            Duration::from_millis(2),
         );
         let by_container = noise(&[&flag, &format!("--container={owner}"), "--duration=500ms"]);
         let by_pool = noise(&[&flag, "--pool=p", "--duration=500ms"]);
@@ -119,8 +132,10 @@ fn a_holders_threads_are_its_own_and_nobody_elses() {
             assert!(cpu["ownersNs"].as_u64().unwrap() > 1_000_000, "{report:#}");
             let ours = source(report, stranger.thread)["totalNs"].as_u64().unwrap();
             assert!(ours > 1_000_000 && cpu["foreignNs"].as_u64().unwrap() >= ours, "{report:#}");
-            let sh = |s: &Value| s["name"] == "sh" && s["totalNs"].as_u64() > Some(500_000);
-            assert!(!cpu["sources"].as_array().unwrap().iter().any(sh), "{report:#}");
+            let is_its = |s: &&Value| s["name"].as_str().unwrap().starts_with("kcm-own-");
+            let its: Vec<&Value> =
+                cpu["sources"].as_array().unwrap().iter().filter(is_its).collect();
+            assert!(its.is_empty(), "taken for strangers: {its:#?}");
         }
         let cpu = &all["eachCpu"][0];
         assert_eq!((&cpu["owners"], &cpu["ownersNs"]), (&serde_json::json!([]), &0.into()));
@@ -186,8 +201,12 @@ fn the_table_says_who_had_what() {
         }
         let [first, _] = two_cpus();
         let name = "kcm  \u{1b}[2J";
-        let load =
-            Load::start(name, first.parse().unwrap(), Duration::from_millis(1), Duration::ZERO);
+        let load = Load::start(
+            name,
+            first.parse().unwrap(),
+            Duration::from_millis(1),
+            Duration::from_millis(2),
+        );
         let mut command: Command = kcm();
         let outcome = run(command.args(["noise", "--duration=500ms", &format!("--cpus={first}")]));
         let table = outcome.succeeded().out;
