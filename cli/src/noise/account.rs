@@ -67,8 +67,8 @@ struct Cpu {
     on_cpu: u64,
     /// What is under way, the innermost last.
     frames: Vec<Frame>,
-    /// A switch to the thread was not told: since when it may have run, up to when.
-    untold: Option<(u64, u64)>,
+    /// A switch to the thread was not told: since when it may have run, up to when, and from whom.
+    untold: Option<(u64, u64, i32)>,
     is_lost: bool,
     lost_events: u64,
     unaccounted: u64,
@@ -171,12 +171,12 @@ impl Account {
             // Nothing was told before: it has been there since the window began.
             None => cpu.thread = Some(thread),
             // It came without a word, at some time since the last event: some kernels do not tell of
-            // switches out of idle.
-            Some(_) => {
+            // switches out of idle, or away from some threads.
+            Some(known) => {
                 self.settle(number, cpu, None);
                 self.close(cpu);
                 let end = at.clamp(self.window.begin, self.window.end);
-                cpu.untold = Some((cpu.at, end.max(cpu.at)));
+                cpu.untold = Some((cpu.at, end.max(cpu.at), known));
                 cpu.at = cpu.at.max(end);
                 self.end_run(cpu);
                 cpu.thread = Some(thread);
@@ -185,12 +185,13 @@ impl Account {
     }
 
     /// Says whose the time is in which a switch was not told of: the thread's that is there now, since
-    /// `begin` or, where nobody knows, all of it, so that nothing is hidden.
+    /// `begin` or, where nobody knows, all of it; before that, of whoever was there last.
     fn settle(&mut self, number: u32, cpu: &mut Cpu, begin: Option<u64>) {
-        let Some((from, to)) = cpu.untold.take() else { return };
+        let Some((from, to, previous)) = cpu.untold.take() else { return };
         let begin = begin.unwrap_or(from).clamp(from, to);
-        // Before it, the CPU was idle: whoever else had it would have been told of when he left.
-        self.add(number, cpu, &Source::Thread(0), from, begin);
+        self.add(number, cpu, &Source::Thread(previous), from, begin);
+        let source = self.number(&Source::Thread(previous));
+        cpu.totals.entry(source).or_default().on_cpu += begin - from;
         if let Some(thread) = cpu.thread {
             self.add(number, cpu, &Source::Thread(thread), begin, to);
             cpu.run += to - begin;

@@ -137,6 +137,12 @@ fn who_came_without_a_word_has_the_time_that_the_kernel_says_or_all_of_it() {
         let all: u64 = cpu.totals.values().map(|total| total.time).sum();
         assert_eq!(all, 100 * US);
     }
+    // Away from a thread, not from idle.
+    let away = told.replace("7->0", "7->6");
+    let (closed, _) = account(&lines(&away), &[1], (0, 100 * US));
+    assert_eq!(of(&closed[&1], &Source::Thread(6)).1, 10);
+    assert_eq!(closed[&1].totals[&Source::Thread(6)].on_cpu, 10 * US);
+    assert_eq!(of(&closed[&1], &Source::Thread(8)).1, 18);
     // Of another thread, by whoever woke it.
     let others = "7 10 7->0\n8 30 sched_stat_runtime: comm=x pid=9 runtime=5000 [ns]\n8 40 8->0\n";
     let (closed, _) = account(&lines(others), &[1], (0, 100 * US));

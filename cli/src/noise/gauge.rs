@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::ExitCode;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kcm_core::CpuSet;
@@ -56,18 +56,22 @@ pub(crate) fn run_if_sent() -> Option<ExitCode> {
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// When the loops begin, on the clock that they read; 0: that is not known yet.
+static BEGIN: AtomicU64 = AtomicU64::new(0);
 /// Set when nobody wants more.
 static OVER: AtomicBool = AtomicBool::new(false);
+
+/// From when it is told to begin until it does, in nanoseconds: whoever heard of it is asleep by then.
+const LEAD: u64 = 2_000_000;
 
 fn measure(cpus: &CpuSet, duration: Duration, threshold: u64) -> io::Result<()> {
     // Who started this one hears of them, and closes its input.
     stop::leave_to_the_main_thread();
-    let (ready, go) = (Barrier::new(cpus.len() + 1), Barrier::new(cpus.len() + 1));
+    let ready = Barrier::new(cpus.len() + 1);
     let measure = |cpu| {
         let bound = affinity::bind_self(&CpuSet::from_iter([cpu]));
         let mut gauge = Gauge::new(cpu, threshold);
         ready.wait();
-        go.wait();
         bound?;
         gauge.run(duration);
         Ok(gauge.found())
@@ -75,18 +79,19 @@ fn measure(cpus: &CpuSet, duration: Duration, threshold: u64) -> io::Result<()> 
     let found: io::Result<Vec<Found>> = std::thread::scope(|threads| {
         let measure = &measure;
         let loops: Vec<_> = cpus.iter().map(|cpu| threads.spawn(move || measure(cpu))).collect();
-        ready.wait();
-        let mut input = BufReader::new(io::stdin());
-        let said = writeln!(io::stdout(), "{READY}");
-        let told = said.and_then(|()| input.read_line(&mut String::new()));
         // Until the input ends, also by the death of whoever has the other end.
-        std::thread::spawn(move || {
-            if matches!(told, Ok(1..)) {
+        std::thread::spawn(|| {
+            let mut input = BufReader::new(io::stdin());
+            if matches!(input.read_line(&mut String::new()), Ok(1..)) {
+                BEGIN.store(now() + LEAD, Ordering::Release);
                 let _ = io::copy(&mut input, &mut io::sink());
             }
             OVER.store(true, Ordering::Relaxed);
         });
-        go.wait();
+        ready.wait();
+        if writeln!(io::stdout(), "{READY}").is_err() {
+            OVER.store(true, Ordering::Relaxed);
+        }
         let failed = |_| Err(io::Error::other("a loop has ended by itself"));
         loops.into_iter().map(|one| one.join().unwrap_or_else(failed)).collect()
     });
@@ -114,11 +119,21 @@ impl Gauge {
     }
 
     fn run(&mut self, duration: Duration) {
-        let mut last = now();
-        let end = last + duration.as_nanos() as u64;
+        let begin = loop {
+            let begin = BEGIN.load(Ordering::Acquire);
+            if OVER.load(Ordering::Relaxed) {
+                return;
+            }
+            if begin > 0 && now() >= begin {
+                break begin;
+            }
+        };
+        // Whoever was kept from being there in time has missed that, too.
+        let mut last = begin;
+        let end = begin + duration.as_nanos() as u64;
         loop {
             let at = now();
-            let gap = at - last;
+            let gap = at.saturating_sub(last);
             self.histogram.add(gap);
             let begin = std::mem::replace(&mut last, at);
             if gap > self.threshold {
@@ -164,6 +179,7 @@ mod tests {
     fn a_loop_reads_the_clock_all_the_time_and_keeps_the_longest_gaps() {
         let mut gauge = Gauge::new(0, 0);
         let begun = now();
+        BEGIN.store(begun, Ordering::Release);
         gauge.run(Duration::from_millis(50));
         let took = now() - begun;
         (0..10_000).for_each(|n| gauge.keep(n, n));

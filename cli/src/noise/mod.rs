@@ -160,6 +160,8 @@ impl Scene<'_> {
             notices.push(format!(
                 "kcm itself may use none but CPUs {cpus}, so what it does there is in the numbers"
             ));
+        } else {
+            affinity::bind_self(&elsewhere).context("cannot move to other CPUs")?;
         }
         let own = node.procfs.own_pid().context("cannot tell this process's host PID")?;
         let keep = running.is_some();

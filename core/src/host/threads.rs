@@ -19,15 +19,18 @@ pub struct Identity {
     pub cgroup: String,
 }
 
-/// Who this thread is; none where it has ended.
+/// Who this thread is; none where it has ended, or is about to: then it is in no cgroup any more.
 pub fn identity(procfs: &Procfs, thread: Pid) -> Result<Option<Identity>, Error> {
     // A thread has such a folder, too, by which it is not listed (proc_pid(5)).
     let folder = procfs.root().join(thread.to_string());
-    let Some(status) = read(&folder.join("status"))? else { return Ok(None) };
-    let Some(stat) = read(&folder.join("stat"))? else { return Ok(None) };
     let Some(cgroup) = procfs.cgroup(thread)? else { return Ok(None) };
+    let Some(status) = read(&folder.join("status"))? else { return Ok(None) };
+    // Last: what was read before is of a thread that had not begun to end.
+    let Some(stat) = read(&folder.join("stat"))? else { return Ok(None) };
     let process = field(&status, "Tgid").and_then(|pid| pid.parse().ok()).unwrap_or(thread);
-    let Some((name, _, _)) = parts_of_stat(&stat) else { return Ok(None) };
+    let Some((name, _, _)) = parts_of_stat(&stat).filter(|_| !is_ending(&stat)) else {
+        return Ok(None);
+    };
     Ok(Some(Identity { name: name.to_owned(), process, is_kernels: is_kernels(&stat), cgroup }))
 }
 
@@ -77,6 +80,14 @@ fn parts_of_stat(stat: &str) -> Option<(&str, u32, bool)> {
     Some((name, field_of_stat(stat, 39)?.parse().ok()?, field_of_stat(stat, 3)? == "R"))
 }
 
+/// Whether it has begun to end (`PF_EXITING`, include/linux/sched.h), which it does before it leaves
+/// its cgroup.
+fn is_ending(stat: &str) -> bool {
+    const EXITING: u64 = 0x4;
+    let flags = field_of_stat(stat, 9).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & EXITING != 0)
+}
+
 /// Time on a CPU, time in wait for one, times that it got one
 /// (Documentation/scheduler/sched-stats, `/proc/<pid>/schedstat`).
 fn parse_times(schedstat: &str) -> Option<(u64, u64)> {
@@ -99,8 +110,12 @@ mod tests {
             all.into_iter().find(|thread| thread.id == own).unwrap()
         };
         let before = here();
-        let begun = std::time::Instant::now();
-        while begun.elapsed().as_millis() < 50 {}
+        let clock = || {
+            let own = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+            std::time::Duration::from(nix::time::clock_gettime(own).unwrap()).as_millis()
+        };
+        let begun = clock();
+        while clock() < begun + 50 {}
         let after = here();
         assert!(after.is_runnable && after.cpu == cpu, "{after:?}");
         let ran = after.run_time - before.run_time;
@@ -108,6 +123,19 @@ mod tests {
         let identity = identity(&procfs, own).unwrap().unwrap();
         assert_eq!(identity.process.as_raw(), std::process::id() as i32);
         assert!(!identity.is_kernels && !identity.cgroup.is_empty(), "{identity:?}");
+    }
+
+    #[test]
+    fn one_that_has_ended_is_nobody() {
+        let procfs = Procfs::new("/proc");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::try_from(child.id() as i32).unwrap();
+        while !procfs.stat(pid).unwrap().unwrap().ended {
+            std::thread::yield_now();
+        }
+        assert_eq!(identity(&procfs, pid).unwrap(), None, "a zombie");
+        child.wait().unwrap();
+        assert_eq!(identity(&procfs, pid).unwrap(), None);
     }
 
     #[test]
