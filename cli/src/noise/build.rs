@@ -87,7 +87,13 @@ pub(super) fn source(had: &Had, total: &Total, account: &Account, who: &Who) -> 
     Source { kind, name, ..known }
 }
 
-fn of_thread(known: Source, thread: i32, names: &HashMap<i32, String>, who: &Who) -> Source {
+/// Who a thread is, by its last name in the trace, where there is one.
+pub(super) fn of_thread(
+    known: Source,
+    thread: i32,
+    names: &HashMap<i32, String>,
+    who: &Who,
+) -> Source {
     let last = names.get(&thread).cloned();
     match who.identity(thread) {
         Some(found) => Source {

@@ -13,11 +13,11 @@ use kcm_core::host::stop::{self, Stop};
 use kcm_core::host::threads::{self, Thread};
 use kcm_core::task::Pid;
 
+use super::build;
 use super::report::{Kind, OfCpu, Source};
 use super::watch::now;
 use super::who::Who;
 use super::window::Window;
-use super::{build, place};
 
 /// How often threads are looked at; less often where that takes long.
 const ROUND: Duration = Duration::from_millis(100);
@@ -70,13 +70,15 @@ pub(super) fn run(
     let mut known = look(procfs, cpus)?;
     let mut window = Window::open(now(), duration.as_nanos() as u64);
     let deadline = Instant::now() + duration;
-    let (mut all, mut at) = (All::new(), window.begin);
+    let (mut all, mut at, mut took) = (All::new(), window.begin, Duration::ZERO);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let took = Duration::from_nanos(now().saturating_sub(at));
         stop.within(left.min(ROUND.max(took * SHARE))).context("cannot wait")?;
-        let then = std::mem::replace(&mut at, now());
+        let begun = Instant::now();
         let found = look(procfs, cpus)?;
+        took = begun.elapsed();
+        // As the window's begin is: a thread is looked at as long before that in each round.
+        let then = std::mem::replace(&mut at, now());
         found.keys().for_each(|id| who.look(id.as_raw()));
         add(&mut all, &known, &found, window, (then, at));
         known = found;
@@ -173,16 +175,7 @@ fn thread(id: Pid, ran: &Ran, who: &Who) -> Source {
         total_ns: Some(ran.time),
         ..Source::default()
     };
-    match who.identity(id.as_raw()) {
-        Some(found) => Source {
-            kind: if found.is_kernels { Kind::KernelThread } else { Kind::Thread },
-            name: found.name.clone(),
-            place: place::of(&found.cgroup).filter(|_| !found.is_kernels),
-            process: Some(found.process.as_raw()).filter(|&process| process != id.as_raw()),
-            ..known
-        },
-        None => Source { kind: Kind::Thread, name: "unknown".to_owned(), ..known },
-    }
+    build::of_thread(known, id.as_raw(), &HashMap::new(), who)
 }
 
 fn counts(cpu: u32, kind: Kind, before: &Counts, after: &Counts) -> Vec<Source> {

@@ -64,8 +64,9 @@ fn it_counts() {
         assert_eq!(found["name"], "kcm-spinner");
         let at = |name: &str| report["window"][name].as_u64().unwrap();
         let (spun, ran) = spinner.ran_between(at("beginNs"), at("endNs"));
-        // The kernel adds run times up at each tick, which may be 10 ms apart.
-        let slack = 40_000_000;
+        // The kernel adds run times up at each tick, which may be 10 ms apart, and to look at all
+        // threads takes a slow machine as long.
+        let slack = 60_000_000;
         let total = found["totalNs"].as_u64().unwrap();
         assert_between("the spinner", total, spun.saturating_sub(slack), ran + slack);
         let timer = |source: &Value| {
