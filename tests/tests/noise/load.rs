@@ -32,7 +32,7 @@ pub(crate) fn bind(cpu: u32) {
 }
 
 /// Has the calling thread scheduled otherwise, by a command to which its number is added.
-fn set(words: &[&str]) {
+pub(crate) fn set(words: &[&str]) {
     let mut command = Command::new(words[0]);
     let done = command.args(&words[1..]).arg(gettid().to_string()).stdout(Stdio::null()).status();
     assert!(done.unwrap().success(), "no right to {words:?}");

@@ -3,6 +3,7 @@
 
 mod forms;
 mod load;
+mod losses;
 mod measuring;
 mod oracle;
 mod refusals;
