@@ -61,8 +61,9 @@ static BEGIN: AtomicU64 = AtomicU64::new(0);
 /// Set when nobody wants more.
 static OVER: AtomicBool = AtomicBool::new(false);
 
-/// From when it is told to begin until it does, in nanoseconds: whoever heard of it is asleep by then.
-const LEAD: u64 = 2_000_000;
+/// From when it is told to begin until it does, in nanoseconds: whoever has to hear of it has, and is
+/// asleep again.
+pub(super) const LEAD: u64 = 20_000_000;
 
 fn measure(cpus: &CpuSet, duration: Duration, threshold: u64) -> io::Result<()> {
     // Who started this one hears of them, and closes its input.
@@ -81,9 +82,11 @@ fn measure(cpus: &CpuSet, duration: Duration, threshold: u64) -> io::Result<()> 
         let loops: Vec<_> = cpus.iter().map(|cpu| threads.spawn(move || measure(cpu))).collect();
         // Until the input ends, also by the death of whoever has the other end.
         std::thread::spawn(|| {
-            let mut input = BufReader::new(io::stdin());
-            if matches!(input.read_line(&mut String::new()), Ok(1..)) {
-                BEGIN.store(now() + LEAD, Ordering::Release);
+            let (mut input, mut line) = (BufReader::new(io::stdin()), String::new());
+            // A line that says when.
+            let told = input.read_line(&mut line).is_ok();
+            if let (true, Ok(begin)) = (told, line.trim_end().parse::<u64>()) {
+                BEGIN.store(begin, Ordering::Release);
                 let _ = io::copy(&mut input, &mut io::sink());
             }
             OVER.store(true, Ordering::Relaxed);

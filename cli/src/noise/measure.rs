@@ -14,6 +14,7 @@ use kcm_core::{CpuSet, Node};
 
 use super::gauge::{self, Found};
 use super::target::Subject;
+use super::watch::now;
 use crate::commands::isolate::hold::{Held, Wish};
 
 /// What is asked for.
@@ -114,7 +115,8 @@ impl Running {
     /// Has it begin.
     pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         let input = self.child.stdin.as_mut().context("the loop that measures has no input")?;
-        input.write_all(b"go\n").context("cannot tell the loop that measures to begin")
+        let line = format!("{}\n", now() + gauge::LEAD);
+        input.write_all(line.as_bytes()).context("cannot tell the loop that measures to begin")
     }
 
     /// Has it end, if it has not, and gives what it found. It writes nothing before.

@@ -55,7 +55,7 @@ pub(crate) enum Format {
 
 /// What is measured is still looked at for so long when its time is over: it ends a little later than
 /// whoever told it to begin.
-const AFTER: Duration = Duration::from_millis(50);
+const AFTER: Duration = Duration::from_millis(100);
 
 /// Whose CPUs are looked at.
 struct Scene<'n> {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kcm_tests::machine::{must_be_apart, skip};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, gettid};
@@ -102,9 +102,13 @@ impl Drop for Load {
 
 pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Mounts tracefs for this thread and what it starts, in mounts of its own. Whether it could.
+/// Mounts tracefs for this thread and what it starts, in mounts of its own, in place of one that
+/// `tests/apart` has made read-only. Whether it could.
 pub(crate) fn mount_tracefs() -> bool {
     must_be_apart();
+    if fs::exists(format!("{TRACEFS}/instances")).unwrap() {
+        umount2(TRACEFS, MntFlags::MNT_DETACH).unwrap();
+    }
     let mounted = mount(Some("t"), TRACEFS, Some("tracefs"), MsFlags::empty(), None::<&str>);
     if let Err(e) = mounted {
         skip(&format!("tracefs cannot be mounted: {e}"));
