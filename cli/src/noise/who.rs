@@ -26,6 +26,9 @@ pub(super) struct Who {
     hierarchy: Option<Hierarchy>,
     holders: Vec<Holder>,
     seen: HashMap<i32, Option<Identity>>,
+    /// Whom the processes descended from when they were seen: later they may have ended, or been
+    /// given another parent.
+    ancestors: HashMap<Pid, HashSet<Pid>>,
 }
 
 /// So many are looked at.
@@ -36,7 +39,7 @@ const DEPTH: usize = 64;
 
 impl Who {
     pub(super) fn new(procfs: Procfs, hierarchy: Option<Hierarchy>, holders: Vec<Holder>) -> Self {
-        Self { procfs, hierarchy, holders, seen: HashMap::new() }
+        Self { procfs, hierarchy, holders, seen: HashMap::new(), ancestors: HashMap::new() }
     }
 
     /// Looks at a thread as long as it is there, unless it was looked at before.
@@ -44,7 +47,26 @@ impl Who {
         if self.seen.len() < THREADS && thread > 0 && !self.seen.contains_key(&thread) {
             let found = Pid::try_from(thread).ok();
             let found = found.and_then(|id| threads::identity(&self.procfs, id).ok().flatten());
+            if let Some(process) = found.as_ref().map(|found| found.process) {
+                self.trace_back(process);
+            }
             self.seen.insert(thread, found);
+        }
+    }
+
+    /// Takes note of a process's ancestors, where a holder is known by nothing else.
+    fn trace_back(&mut self, process: Pid) {
+        if self.holders.iter().all(|holder| holder.cgroup.is_some()) && self.hierarchy.is_some() {
+            return;
+        }
+        let ancestors = self.ancestors.entry(process).or_default();
+        let mut next = process;
+        for _ in 0..DEPTH {
+            ancestors.insert(next);
+            match self.procfs.parent(next) {
+                Ok(Some(parent)) if parent != next => next = parent,
+                _ => return,
+            }
         }
     }
 
@@ -96,19 +118,9 @@ impl Who {
         })
     }
 
-    /// Whether a process is one of these, or descends from one.
+    /// Whether a process is one of these, or descended from one when it was seen.
     fn descends(&self, process: Pid, from: &HashSet<Pid>) -> bool {
-        let mut process = process;
-        for _ in 0..DEPTH {
-            if from.contains(&process) {
-                return true;
-            }
-            match self.procfs.parent(process) {
-                Ok(Some(parent)) if parent != process => process = parent,
-                _ => return false,
-            }
-        }
-        false
+        self.ancestors.get(&process).is_some_and(|ancestors| !ancestors.is_disjoint(from))
     }
 
     /// The names of those that hold a CPU.
@@ -143,6 +155,9 @@ mod tests {
         let pid = child.id() as i32;
         let mut who = Who::new(Procfs::new("/proc"), None, vec![holder("3", None, &[own()])]);
         who.look(pid);
+        // What it was when it was seen counts.
+        child.kill().unwrap();
+        child.wait().unwrap();
         let parents = HashMap::from([(-1, pid), (-2, -1), (-3, -3)]);
         assert!(who.identity(pid).is_some());
         for (cpu, thread, expected) in [
@@ -157,8 +172,6 @@ mod tests {
         }
         assert_eq!(who.holders(3).len(), 1);
         assert!(who.holders(4).is_empty());
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[test]
