@@ -7,7 +7,9 @@ mod engines;
 mod logging;
 mod machine;
 mod metrics;
+mod noise;
 mod output;
+mod picture;
 mod report;
 mod shield;
 
@@ -18,7 +20,7 @@ use commands::Cli;
 use kcm_core::host::errand;
 
 fn main() -> ExitCode {
-    if let Some(done) = errand::run_if_sent() {
+    if let Some(done) = errand::run_if_sent().or_else(noise::run_if_sent) {
         return done;
     }
     let cli = match Cli::try_parse() {

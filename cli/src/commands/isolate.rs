@@ -1,7 +1,7 @@
 //! `kcm isolate`: holds CPUs of a pool for the life of a command.
 
-mod aside;
-mod hold;
+pub(crate) mod aside;
+pub(crate) mod hold;
 mod supervise;
 mod words;
 
@@ -19,7 +19,7 @@ use kcm_core::state::{ConfDir, LockTimeout};
 use super::ConfDirFlag;
 use crate::logging;
 use crate::machine::Machine;
-use hold::Held;
+use hold::{Held, Wish};
 use supervise::Supervisor;
 use words::Words;
 
@@ -79,11 +79,21 @@ impl Isolate {
         let conf = ConfDir::new(&self.conf_dir.conf_dir, LockTimeout::from_environment()?);
         let node = machine.node(conf)?;
         let online = machine.online()?;
-        let mut held = Held::take(&self, &node, &online, &words)?;
+        let mut held = Held::take(&self.wish(&words), &node, &online)?;
         let ended = self.run_on(&mut held, &words, inherited);
         // Also where the command never ran.
         held.give_back();
         ended.map(ExitCode::from)
+    }
+
+    fn wish(&self, words: &Words) -> Wish {
+        Wish {
+            pool: self.pool.clone(),
+            cores: self.cores,
+            within: None,
+            affinity: !self.no_affinity,
+            command: words.for_the_record(),
+        }
     }
 
     /// Runs the command to its end, and to that of all that it started. The status to pass on.

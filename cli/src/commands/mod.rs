@@ -8,10 +8,11 @@ mod discover;
 mod doctor;
 mod init;
 mod install;
-mod isolate;
+pub(crate) mod isolate;
 mod man_pages;
 mod node_name;
 pub(crate) mod node_report;
+mod noise;
 mod publish;
 mod reconcile;
 mod rounds;
@@ -37,6 +38,7 @@ Examples:
   kcm describe
   kcm isolate --pool=dataplane testpmd -- -l 2,10
   kcm reconcile --repair
+  kcm noise --pool=dataplane
   kcm cluster-init --all-hosts --kcm-img=registry.example/kcm:0.1.0
 
 Environment:
@@ -58,6 +60,7 @@ enum Command {
     Isolate(isolate::Isolate),
     Reconcile(reconcile::Reconcile),
     NodeReport(node_report::NodeReport),
+    Noise(noise::Noise),
     ClusterInit(cluster_init::ClusterInit),
     Install(install::Install),
     Uninstall(uninstall::Uninstall),
@@ -86,6 +89,7 @@ impl Cli {
             Command::Isolate(isolate) => isolate.run(),
             Command::Reconcile(reconcile) => reconcile.run(),
             Command::NodeReport(report) => report.run(),
+            Command::Noise(noise) => noise.run(),
             Command::ClusterInit(init) => init.run(),
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),

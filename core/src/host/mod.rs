@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod cgroup;
 pub mod checkpoints;
 pub mod child;
+pub mod counters;
 pub mod criu;
 pub mod environ;
 pub mod errand;
@@ -27,6 +28,8 @@ pub mod stop;
 mod sys;
 pub mod sysfs;
 pub mod systemd;
+pub mod threads;
+pub mod tracefs;
 pub mod trust;
 pub mod workqueues;
 

@@ -55,7 +55,16 @@ pub(crate) fn is_kernel_thread(procfs: &Procfs, pid: Pid) -> Result<bool, Error>
 /// The kernel's flags of a task; none where it has ended.
 pub(crate) fn flags(procfs: &Procfs, pid: Pid) -> Result<Option<u64>, Error> {
     let stat = read(&procfs.root().join(format!("{pid}/stat")))?.unwrap_or_default();
-    Ok(field_of_stat(&stat, 9).and_then(|flags| flags.parse().ok()))
+    Ok(flags_in(&stat))
+}
+
+/// Whether a `stat` line is that of one of the kernel's own threads.
+pub(super) fn is_kernels(stat: &str) -> bool {
+    flags_in(stat).is_some_and(|flags| flags & KERNEL_THREAD != 0)
+}
+
+fn flags_in(stat: &str) -> Option<u64> {
+    field_of_stat(stat, 9).and_then(|flags| flags.parse().ok())
 }
 
 /// The interrupts that some device uses and that may be served by any of these CPUs, by number

@@ -7,7 +7,7 @@ use kcm_core::{CpuSet, Node};
 
 /// Moves this process off exclusive CPUs. Whether it had to stay on some of those that it gives
 /// away: the command runs all the same.
-pub(super) fn move_off(given: &CpuSet, node: &Node, online: &CpuSet) -> bool {
+pub(crate) fn move_off(given: &CpuSet, node: &Node, online: &CpuSet) -> bool {
     let pools = Pools::read(&node.conf).inspect_err(|e| log::debug!("{e}")).unwrap_or_default();
     let moved = affinity::reachable(online).and_then(|reachable| {
         let cpus = pools.elsewhere(&reachable).difference(given);

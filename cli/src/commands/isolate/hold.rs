@@ -2,6 +2,7 @@
 //! and a lock.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
 
 use anyhow::Context;
 use kcm_core::allocation::{Allocation, Details, Owner};
@@ -9,16 +10,30 @@ use kcm_core::host::own_cgroup::OwnCgroup;
 use kcm_core::host::{affinity, environ};
 use kcm_core::node::pin::{self, Binding, Outcome};
 use kcm_core::node::{self, Granted};
+use kcm_core::pool::PoolName;
 use kcm_core::request::Request;
 use kcm_core::task::Process;
 use kcm_core::{CpuSet, Node};
 
-use super::words::Words;
-use super::{Isolate, aside};
+use super::aside;
 use crate::logging;
 
+/// What a command is to get.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) pool: PoolName,
+    /// How many CPU lists of an exclusive pool.
+    pub(crate) cores: NonZeroUsize,
+    /// Only lists that lie in these CPUs; none: any.
+    pub(crate) within: Option<CpuSet>,
+    /// Whether it is bound to them.
+    pub(crate) affinity: bool,
+    /// Its command line, for the record.
+    pub(crate) command: Vec<String>,
+}
+
 /// CPUs that are held for a command.
-pub(super) struct Held<'n> {
+pub(crate) struct Held<'n> {
     node: &'n Node,
     allocation: Allocation,
     cpus: CpuSet,
@@ -35,12 +50,7 @@ enum By {
 }
 
 impl<'n> Held<'n> {
-    pub(super) fn take(
-        isolate: &Isolate,
-        node: &'n Node,
-        online: &CpuSet,
-        words: &Words,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn take(wish: &Wish, node: &'n Node, online: &CpuSet) -> anyhow::Result<Self> {
         let callers = affinity::own().context("cannot tell which CPUs may be used")?;
         let pid = node.procfs.own_pid().context("cannot tell this process's host PID")?;
         let process = node.procfs.process(pid)?.context("cannot read this process's own state")?;
@@ -48,10 +58,14 @@ impl<'n> Held<'n> {
         let mark = environ::new_mark(&node.procfs, owner(&process, false)?.as_ref())?;
         let take = |own: Option<&OwnCgroup>| {
             let usable = usable(online, own)?;
-            let command = Some(words.for_the_record());
+            let usable = wish
+                .within
+                .as_ref()
+                .map_or_else(|| usable.clone(), |cpus| usable.intersection(cpus));
+            let command = Some(wish.command.clone());
             let mark = own.is_none().then(|| environ::digest(mark.as_bytes()));
             let details = Details { command, mark, ..Details::default() };
-            allocate(isolate, node, &process, usable, own, details)
+            allocate(wish, node, &process, usable, own, details)
         };
         let (mut granted, by) = match made {
             Ok(mut own) => match take(Some(&own)) {
@@ -125,18 +139,23 @@ impl<'n> Held<'n> {
         log::info!("CPUs {cpus} of pool {pool} are held by {by}{why}{but}");
     }
 
+    /// The record of them.
+    pub(crate) fn allocation(&self) -> &Allocation {
+        &self.allocation
+    }
+
     /// The CPUs.
-    pub(super) fn cpus(&self) -> &CpuSet {
+    pub(crate) fn cpus(&self) -> &CpuSet {
         &self.cpus
     }
 
     /// Those that the command is bound to.
-    pub(super) fn commands_cpus(&self) -> CpuSet {
+    pub(crate) fn commands_cpus(&self) -> CpuSet {
         if self.allocation.affinity { self.cpus.clone() } else { self.callers.clone() }
     }
 
     /// Where the command enters its cgroup, if it has one.
-    pub(super) fn entrance(&self) -> anyhow::Result<Option<File>> {
+    pub(crate) fn entrance(&self) -> anyhow::Result<Option<File>> {
         match &self.by {
             By::Cgroup(own) => Ok(Some(own.entrance()?)),
             By::Mark(_) => Ok(None),
@@ -144,14 +163,14 @@ impl<'n> Held<'n> {
     }
 
     /// The command has entered its cgroup, or never will.
-    pub(super) fn is_entered(&mut self) {
+    pub(crate) fn is_entered(&mut self) {
         if let By::Cgroup(own) = &mut self.by {
             own.has_been_entered();
         }
     }
 
     /// What the command's environment is marked with.
-    pub(super) fn mark(&self) -> Option<&str> {
+    pub(crate) fn mark(&self) -> Option<&str> {
         match &self.by {
             By::Cgroup(_) => None,
             By::Mark(mark) => Some(mark),
@@ -159,7 +178,7 @@ impl<'n> Held<'n> {
     }
 
     /// Gives the CPUs back, unless somebody is still in the cgroup, who then holds them.
-    pub(super) fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let own = match self.by {
             By::Cgroup(own) => own,
             By::Mark(_) => return give_back(self.node, &self.allocation),
@@ -193,7 +212,7 @@ fn usable(online: &CpuSet, own: Option<&OwnCgroup>) -> anyhow::Result<CpuSet> {
 }
 
 fn allocate(
-    isolate: &Isolate,
+    wish: &Wish,
     node: &Node,
     process: &Process,
     usable: CpuSet,
@@ -203,11 +222,11 @@ fn allocate(
     let mut request = Request {
         owner: owner(process, false)?,
         process: process.clone(),
-        pool: isolate.pool.clone(),
-        cores: isolate.cores,
+        pool: wish.pool.clone(),
+        cores: wish.cores,
         usable,
         cgroup: own.map(|own| own.id().clone()),
-        affinity: !isolate.no_affinity,
+        affinity: wish.affinity,
         partition: None,
         had: None,
         details,
