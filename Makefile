@@ -84,6 +84,6 @@ ci: test demo package ## All of test, the demo, licences and sources of the depe
 	cargo test --locked -p kcm-tests --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
-	shellcheck fuzz/run findings/*.sh tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run packaging/{deb,image}/build
+	shellcheck fuzz/run findings/*.sh tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run examples/noisy-neighbour/run packaging/{deb,image}/build
 	@[ -x $(TOOLS)/bin/cargo-deny ] || (cd / && cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION))
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources

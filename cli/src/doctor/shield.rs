@@ -5,7 +5,7 @@ use kcm_core::host::shield_state::StateFile;
 use super::pools::exclusive;
 use super::{Finding, Subject};
 use crate::shield::report::{Mode, Report};
-use crate::shield::{engine_without_partitions, status};
+use crate::shield::{self, engine_without_partitions, status};
 
 const CHECK: &str = "shield";
 
@@ -22,7 +22,7 @@ pub(super) fn shield(subject: &Subject) -> Option<Finding> {
             let spared = match spared(subject) {
                 Some(engine) => format!(
                     "; system.slice would stay as it is: {engine} has containers in it, \
-                                         and there are no partitions"
+                                         and its containers are no partitions"
                 ),
                 None => String::new(),
             };
@@ -38,7 +38,8 @@ pub(super) fn shield(subject: &Subject) -> Option<Finding> {
 }
 
 fn spared(subject: &Subject) -> Option<String> {
-    engine_without_partitions(&subject.machine.shield_host().ok()?)
+    let exclusive = shield::exclusive(&subject.conf).ok()?;
+    engine_without_partitions(&subject.machine.shield_host().ok()?, &exclusive)
 }
 
 fn of(report: &Report) -> Finding {

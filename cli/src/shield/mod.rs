@@ -10,6 +10,7 @@ use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::host::shield::Host;
 use kcm_core::host::shield_state::StateFile;
+use kcm_core::partition::Choice;
 use kcm_core::plan::shield::Wish;
 use kcm_core::state::{ConfDir, Contents, Error};
 
@@ -24,23 +25,36 @@ pub(crate) struct Flags {
     pub(crate) governor: Option<String>,
 }
 
-/// The CPUs of exclusive pools, and who holds any. What is malformed may be such a pool: it is an error.
-fn exclusive(conf: &ConfDir) -> anyhow::Result<(CpuSet, Vec<Allocation>)> {
+/// What there is of exclusive pools.
+pub(crate) struct Exclusive {
+    cpus: CpuSet,
+    /// Who holds any of them.
+    records: Vec<Allocation>,
+    /// Whether each container of theirs is a partition, whoever stands beside it, where the kernel can.
+    are_all_partitions: bool,
+}
+
+/// What is malformed may be such a pool: it is an error.
+pub(crate) fn exclusive(conf: &ConfDir) -> anyhow::Result<Exclusive> {
     let (found, notice) = conf.read(|contents: &Contents| {
         if let Some(odd) = contents.odd()?.into_iter().next() {
             return Err(odd);
         }
-        let mut cpus = CpuSet::new();
+        let (mut cpus, mut are_all_partitions) = (CpuSet::new(), true);
         for name in contents.pool_names()? {
             let listing = contents.pool(&name)?;
             if let Some(odd) = listing.odd.into_iter().next() {
                 return Err(odd);
             }
-            for list in listing.pool.lists.iter().filter(|_| listing.pool.exclusive) {
-                cpus = cpus.union(list.name.cpus());
+            if listing.pool.exclusive {
+                let lists = listing.pool.lists.iter();
+                cpus = lists.fold(cpus, |all, list| all.union(list.name.cpus()));
+                let says = listing.partition.map(|policy| policy.choice);
+                are_all_partitions &= matches!(says, Some(Choice::Kind(_)));
             }
         }
-        Ok::<_, Error>((cpus, contents.records()?.readable))
+        let records = contents.records()?.readable;
+        Ok::<_, Error>(Exclusive { cpus, records, are_all_partitions })
     })?;
     logging::notices(notice);
     Ok(found)
@@ -54,7 +68,8 @@ pub(crate) fn wish_of(
     host: &Host,
     flags: Flags,
 ) -> anyhow::Result<Wish> {
-    let (shield, records) = exclusive(conf).context("the shield stays as it is")?;
+    let exclusive = exclusive(conf).context("the shield stays as it is")?;
+    let shield = exclusive.cpus.clone();
     let path = conf.path().display();
     ensure!(
         !shield.is_empty(),
@@ -83,27 +98,24 @@ pub(crate) fn wish_of(
     }
     let Flags { latency, governor } = flags;
     let isolated = host.left_by_irqbalance();
-    let holders = records.iter().filter(|it| !it.cpus().intersection(&shield).is_empty());
-    let spared = spared(host, holders);
+    let spared = spared(host, &exclusive);
     Ok(Wish { shield, online, possible, isolated, latency, governor, spared })
 }
 
 /// Units that stay as they are: those in which somebody holds a pool's CPUs with no partition of his own,
 /// and so would lose them, or in which containers could not be given any.
-fn spared<'a>(
-    host: &Host,
-    holders: impl Iterator<Item = &'a Allocation>,
-) -> BTreeMap<String, String> {
+fn spared(host: &Host, exclusive: &Exclusive) -> BTreeMap<String, String> {
     let mut spared = BTreeMap::new();
-    if let Some(engine) = engine_without_partitions(host) {
+    if let Some(engine) = engine_without_partitions(host, exclusive) {
         let why = format!(
-            "{engine} has containers in it, and without partitions (cgroup v2, Linux 6.8) none of them \
-             could be given a core: use a kernel that has them, or have the engine put containers \
-             elsewhere (docker: --cgroup-parent=machine.slice)"
+            "{engine} has containers in it, and none of them could be given a core without being a \
+             partition: have each be one (Linux 6.8, cgroup v2; kcm init --partition=POOL=root), or have \
+             the engine put containers elsewhere (docker: --cgroup-parent=machine.slice)"
         );
         spared.insert("system.slice".to_owned(), why);
     }
-    for record in holders {
+    let holders = exclusive.records.iter();
+    for record in holders.filter(|it| !it.cpus().intersection(&exclusive.cpus).is_empty()) {
         let (owner, cpus) = (&record.owner, record.cpus());
         if let Some(unit) = host.would_lose(record.cgroup_path(), record.process.pid) {
             let why = format!(
@@ -117,8 +129,9 @@ fn spared<'a>(
 }
 
 /// An engine with containers in system.slice that could not be given a core there.
-pub(crate) fn engine_without_partitions(host: &Host) -> Option<String> {
-    (!host.has_partitions()).then(|| host.containers_in_system_slice()).flatten()
+pub(crate) fn engine_without_partitions(host: &Host, exclusive: &Exclusive) -> Option<String> {
+    let can = host.has_partitions() && exclusive.are_all_partitions;
+    (!can).then(|| host.containers_in_system_slice()).flatten()
 }
 
 /// What is set, what is not, and what cannot be.

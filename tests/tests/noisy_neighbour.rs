@@ -1,0 +1,45 @@
+//! The example that shows the neighbours disappear, in a short form: in a guest with partitions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use kcm_tests::kcm::run;
+use kcm_tests::machine::must_be_the_guest;
+use kcm_tests::programs::program;
+
+const SCRIPT: &str = include_str!("../../examples/noisy-neighbour/run");
+
+/// Milliseconds of other tasks on a line of the table.
+fn others(table: &str, begins: &str) -> f64 {
+    let line = table.lines().find(|line| line.starts_with(begins));
+    let line = line.unwrap_or_else(|| panic!("no line {begins:?} in\n{table}"));
+    line[begins.len()..].split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_others_ran_on_the_core_goes_with_the_partition_and_the_shield() {
+    must_be_the_guest();
+    let folder = tempfile::tempdir().unwrap();
+    let (script, svg) = (folder.path().join("run"), folder.path().join("noise.svg"));
+    fs::write(&script, SCRIPT).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // A login's session, in which isolate has a cgroup of its own.
+    let mut command = Command::new("systemd-run");
+    command.args(["--scope", "--quiet", "--slice=user-0.slice", "--unit=session-kcmnoisy"]);
+    command.arg(&script).args(["--seconds=3", "--with-shield"]);
+    command.arg(format!("--svg={}", svg.display())).env("KCM", program("kcm"));
+    let outcome = run(&mut command).succeeded();
+    println!("{}", outcome.out);
+    let bound = others(&outcome.out, "bound by taskset");
+    let alone = others(&outcome.out, "a cpuset partition");
+    let shielded = others(&outcome.out, "the same, with the shield");
+    // Of a window of three seconds stress-ng has about a half where it may run, and nothing where not.
+    assert!(bound > 600.0, "{}", outcome.out);
+    assert!(alone < bound / 10.0 && shielded < bound / 10.0, "{}", outcome.out);
+    let picture = fs::read_to_string(&svg).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("stress-ng"), "{picture}");
+    let status = run(Command::new(program("kcm")).args(["shield", "status"])).succeeded();
+    assert!(status.out.starts_with("shield: off"), "{status:?}");
+}
