@@ -22,6 +22,8 @@ pub struct Request {
     /// The CPUs that the owner may use at all: its parent cgroup's effective cpuset, or its own
     /// allowed CPUs. Never an offline one.
     pub usable: CpuSet,
+    /// CPUs that it wants no others than; none for any.
+    pub within: Option<CpuSet>,
     /// The cgroup that the lists are for; none for an `isolate` without one of its own.
     pub cgroup: Option<CgroupId>,
     /// False where the owner asked not to be bound to the CPUs.

@@ -85,6 +85,7 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
                 cgroup: Some(target.cgroup_id.clone()),
                 affinity: true,
                 partition,
+                within: None,
                 had: had(state, &target)?,
                 details: who.details,
             };

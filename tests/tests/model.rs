@@ -153,6 +153,7 @@ pub(crate) fn request(
         cgroup: Some(CgroupId { path: format!("/m/{owner}"), inode: None }),
         affinity: true,
         partition: None,
+        within: None,
         had: None,
         details: Default::default(),
     }

@@ -130,7 +130,7 @@ impl Install {
         let default_pool = match &self.default_pool {
             None => None,
             Some(Default::Pool(pool)) => Some(pool.clone()),
-            Some(Default::Auto) if can_partition && all_want_partitions(conf_dir)? => {
+            Some(Default::Auto) if can_partition && all_are_partitions(conf_dir)? => {
                 log::info!(
                     "No default pool: the kernel keeps others off exclusive CPUs by itself."
                 );
@@ -163,21 +163,22 @@ fn kernel_has_partitions(root: &Path) -> bool {
     release.is_some_and(|release| partition::can_have_them(&release, &own))
 }
 
-/// Whether no exclusive pool does without; a directory that is not there yet says nothing.
-fn all_want_partitions(conf_dir: &Path) -> anyhow::Result<bool> {
+/// Whether each container of each exclusive pool is a partition, whoever stands beside it.
+fn all_are_partitions(conf_dir: &Path) -> anyhow::Result<bool> {
     let conf = ConfDir::new(conf_dir, LockTimeout::from_environment()?);
     let without = conf.read(|contents| {
         let mut without = false;
         for name in contents.pool_names()? {
             let listing = contents.pool(&name)?;
-            let says_none = listing.partition.is_some_and(|says| says.choice == Choice::None);
-            without |= listing.pool.exclusive && says_none;
+            let says_kind =
+                listing.partition.is_some_and(|says| matches!(says.choice, Choice::Kind(_)));
+            without |= listing.pool.exclusive && !says_kind;
         }
         Ok::<_, state::Error>(without)
     });
     match without {
         Ok((without, _)) => Ok(!without),
-        Err(state::Error::NotInitialised { .. }) => Ok(true),
+        Err(state::Error::NotInitialised { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -49,14 +49,20 @@ fn guard(
     let says = listing.partition.unwrap_or_default();
     let wants = says.choice != Choice::None;
     if wants && has_partitions {
-        let who = match says.choice {
-            Choice::Auto => "a container that nobody stands beside (of a pod, of crun)",
-            _ => "each container",
+        let (who, others) = match says.choice {
+            Choice::Auto => (
+                "a container that nobody stands beside (of a pod, of crun)",
+                format!(
+                    "; others with {}",
+                    subject.command(&format!("init --partition={name}=root"))
+                ),
+            ),
+            _ => ("each container", String::new()),
         };
         return Some(Finding::ok(
             CHECK,
             format!(
-                "{who} of pool {name} has its CPUs for itself alone, as a cpuset partition ({says})"
+                "{who} of pool {name} has its CPUs for itself alone, as a cpuset partition ({says}){others}"
             ),
         ));
     }

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{Cgroup, Hierarchy};
-use super::{Error, own_cgroup, read, regular};
+use super::{Error, is_gone, own_cgroup, read, regular};
 use crate::cpu_set::CpuSet;
 use crate::partition::Kind;
 
@@ -286,9 +286,13 @@ fn parse(path: &Path, text: &str) -> Result<CpuSet, Error> {
     CpuSet::parse_possibly_empty(text).map_err(|e| Error::malformed(path, e.to_string()))
 }
 
+/// Of a cgroup that is gone there is nothing more to write.
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let file = ControlFile::open(path.to_owned())?;
-    file.put(text).map_err(|e| Error::io("write", path, &e))
+    let put = |file: File| ControlFile { path: path.to_owned(), file, before: None }.put(text);
+    match regular::open_to_change(path).and_then(put) {
+        Err(e) if !is_gone(&e) => Err(Error::io("write", path, &e)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! The kernel takes the CPUs of partitions of the kind *isolated* out of it by itself, until somebody
 //! writes the mask; those of the kind *root* it leaves in. So what is written is what the mask is now,
-//! less the CPUs, which only makes it smaller.
+//! less the CPUs, and whatever was asked for before and is not any more is noted.
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -15,6 +15,12 @@ use crate::cpu_set::CpuSet;
 /// Below the folder that has `sys/`.
 const MASK: &str = "sys/devices/virtual/workqueue/cpumask";
 
+/// What was asked for, where the kernel tells (Linux 6.8): the mask itself lacks what is isolated now.
+const REQUESTED: &str = "cpumask_requested";
+
+/// The CPUs of partitions of the kind *isolated*, which no mask that is written may have.
+const ISOLATED: &str = "/sys/fs/cgroup/cpuset.cpus.isolated";
+
 /// The CPUs that kcm has taken out of the mask in this boot.
 const TAKEN: &str = "/run/kcm/workqueues";
 
@@ -25,7 +31,9 @@ pub fn keep_off(sys_root: &Path, cpus: &CpuSet) -> Result<(), Error> {
 
 /// Puts back into the mask what kcm has taken out. Which CPUs; empty where there is nothing to do.
 pub fn restore(sys_root: &Path) -> Result<CpuSet, Error> {
-    restore_noted(&sys_root.join(MASK), Path::new(TAKEN))
+    let text = read(Path::new(ISOLATED))?.unwrap_or_default();
+    let isolated = CpuSet::parse_possibly_empty(&text).unwrap_or_default();
+    restore_noted(&sys_root.join(MASK), Path::new(TAKEN), &isolated)
 }
 
 fn keep_off_noting(mask: &Path, taken: &Path, cpus: &CpuSet) -> Result<(), Error> {
@@ -44,17 +52,26 @@ fn keep_off_noting(mask: &Path, taken: &Path, cpus: &CpuSet) -> Result<(), Error
     if ours.is_empty() || left.is_empty() {
         return Ok(());
     }
-    note(taken, &noted(taken)?.union(&ours))?;
+    let asked_for = match read(&mask.with_file_name(REQUESTED))? {
+        Some(text) => parse(mask, &text)?,
+        None => now,
+    };
+    note(taken, &noted(taken)?.union(&asked_for.difference(&left)))?;
     put(&file, mask, &left)
 }
 
-fn restore_noted(mask: &Path, taken: &Path) -> Result<CpuSet, Error> {
-    let ours = noted(taken)?;
+fn restore_noted(mask: &Path, taken: &Path, isolated: &CpuSet) -> Result<CpuSet, Error> {
+    let all = noted(taken)?;
+    let ours = all.difference(isolated);
     if !ours.is_empty() {
         let now = parse(mask, &read_existing(mask)?)?;
         let file = regular::open_to_change(mask).map_err(|e| Error::io("open", mask, &e))?;
         put(&file, mask, &now.union(&ours))?;
-        std::fs::remove_file(taken).map_err(|e| Error::io("remove", taken, &e))?;
+        // Those that are isolated are somebody's still, and put back when uninstall is run again.
+        match all.intersection(isolated) {
+            stay if !stay.is_empty() => note(taken, &stay)?,
+            _ => std::fs::remove_file(taken).map_err(|e| Error::io("remove", taken, &e))?,
+        }
     }
     Ok(ours)
 }
@@ -117,8 +134,21 @@ mod tests {
         off("0-15");
         off("40");
         assert_eq!(text(), "00,0000f0f3\n");
-        assert_eq!(restore_noted(&mask, &taken).unwrap().to_string(), "2-3,32");
+        let restored = |isolated: &str| {
+            let isolated = CpuSet::parse_possibly_empty(isolated).unwrap();
+            restore_noted(&mask, &taken, &isolated).unwrap().to_string()
+        };
+        assert_eq!(restored("32"), "2-3");
+        assert!(text().starts_with("f0ff\n"), "{}", text());
+        std::fs::write(&mask, "f0ff\n").unwrap();
+        assert_eq!(restored(""), "32");
         assert!(text().starts_with("1,0000f0ff\n"), "{}", text());
-        assert!(!taken.exists() && restore_noted(&mask, &taken).unwrap().is_empty());
+        assert!(!taken.exists() && restored("").is_empty());
+        // What an isolated partition has is not in the mask, and would not come back by itself.
+        std::fs::write(&mask, "ff0f\n").unwrap();
+        std::fs::write(mask.with_file_name(REQUESTED), "ffff\n").unwrap();
+        off("2-3");
+        assert!(text().starts_with("ff03\n"), "{}", text());
+        assert_eq!(restored(""), "2-7");
     }
 }

@@ -114,7 +114,7 @@ impl Node {
             }
             let nodes = self.nodes(request.cores)?;
             notices.extend(odd.iter().map(|odd| Notice::warning(odd.to_string())));
-            notices.extend(skipped(&pool, request));
+            notices.extend(skipped(&pool, request, || self.has_partitions()));
             let (lists, mut changes) = match free_at_a_glance(state, &pool, request, &nodes)? {
                 Some(lists) => (lists, Vec::new()),
                 None => {

@@ -1,17 +1,20 @@
 //! A container's own CPUs as a cpuset partition: taken under the lock, given back with them, and made
 //! anew where one no longer holds.
 
-use super::{Error, Node};
+use super::{Error, Node, pool_as_made};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
+use crate::host::mark::{self, Mark};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
 use crate::host::shield_state::{StateFile, shielded_units};
 use crate::host::{sysfs, workqueues};
 use crate::notice::Notice;
 use crate::partition::{Kind, Policy, Wish};
+use crate::pool::CpuList;
 use crate::request::Request;
 use crate::state::{self, Under};
+use crate::task::Glance;
 
 /// Why a cgroup is no partition.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +85,16 @@ impl Node {
         let (Some(hierarchy), Some(cgroup)) = (hierarchy, &request.cgroup) else { return Ok(None) };
         let online = sysfs::online(&self.sys_root)?;
         let shield = shielded_units(&StateFile::default(), &request.process.boot_id);
-        let all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &shield)?;
-        Ok((!all.is_subset(&request.usable)).then_some(all))
+        let mut all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &shield)?;
+        if let Some(within) = &request.within {
+            all = all.intersection(within);
+        }
+        let pool = pool_as_made(&self.conf, &request.pool)?;
+        let is_one_more = |list: &CpuList<Glance>| {
+            let cpus = list.name.cpus();
+            cpus.is_subset(&all) && !cpus.is_subset(&request.usable)
+        };
+        Ok(pool.lists.iter().any(is_one_more).then_some(all))
     }
 
     /// Whether this node's kernel can have partitions.
@@ -109,14 +120,14 @@ impl Node {
         })
     }
 
-    /// Takes out of a cgroup's way what nobody uses any more of these CPUs. Whether there was anything.
+    /// Takes out of a cgroup's way what nobody uses any more of these CPUs. Who else has a claim on them.
     pub(super) fn clear_way(
         &self,
         under: Under<'_>,
         cgroup: &Cgroup,
         cpus: &CpuSet,
-    ) -> Result<bool, NoPartition> {
-        self.conf.hold(under, || Ok(!partition::clear(cgroup, cpus)?.cleared.is_empty()))
+    ) -> Result<Vec<InTheWay>, NoPartition> {
+        self.conf.hold(under, || Ok(partition::clear(cgroup, cpus)?.in_the_way))
     }
 
     /// Has the cgroup of an owner that is not to have its CPUs be a partition no more.
@@ -150,10 +161,15 @@ impl Node {
             return;
         };
         let cgroup = hierarchy.at(&id.path);
-        // A record proves nothing, but of a cgroup that nobody is in nobody is hurt.
+        // A record proves nothing: of a cgroup that nobody is in the mark does, or, where it was not set
+        // yet, that it was given these very CPUs.
         let is_left = || {
             let is_it = id.inode.is_some() && cgroup.inode()? == id.inode;
-            Ok(is_it && !cgroup.is_populated()?)
+            let is_its_own = || {
+                let is_marked = mark::of(&cgroup)?.is_some_and(|mark| mark == Mark::on(record));
+                Ok::<_, crate::host::Error>(is_marked || cgroup.own_cpus()? == record.cpus())
+            };
+            Ok(is_it && !cgroup.is_populated()? && is_its_own()?)
         };
         let given_back = is_left().and_then(|is_left| match is_left {
             true => partition::leave(hierarchy, &cgroup, &record.cpus()),

@@ -5,7 +5,7 @@ use super::target::Target;
 use super::{Granted, NoPartition, Node};
 use crate::CpuSet;
 use crate::host::cgroup::Cgroup;
-use crate::host::partition::Taken;
+use crate::host::partition::{InTheWay, Taken};
 use crate::host::procfs::Procfs;
 use crate::host::scope::{self, Scope};
 use crate::host::{self, affinity};
@@ -25,6 +25,19 @@ pub enum Error {
     /// No partition, where its pool requires one.
     #[error("it cannot have its CPUs for itself alone, which its pool requires: {0}")]
     NoPartition(#[from] NoPartition),
+    /// Nobody can tell who else has its CPUs.
+    #[error("cannot look who else has its CPUs: {0}")]
+    NotLookedAt(#[source] NoPartition),
+    /// Somebody has its CPUs for himself alone.
+    #[error(
+        "CPUs {cpus} are not to be had: {other}; have no two CPU lists with the same CPUs, or end it"
+    )]
+    Anothers {
+        /// The CPUs.
+        cpus: CpuSet,
+        /// Who.
+        other: InTheWay,
+    },
     /// The kernel refuses an affinity.
     #[error("cannot bind thread {thread} of the container to CPUs {cpus}: {cause}")]
     Bind {
@@ -139,8 +152,13 @@ pub fn restrict(
 ) -> Result<Outcome, Error> {
     let Binding { cpus, usable, memory_nodes, partition, under } = binding;
     if usable.is_some_and(|usable| !cpus.is_subset(usable)) && node.has_partitions() {
-        // Before they are given to it: an earlier holder's partition may have them still.
-        node.clear_way(under, cgroup, cpus)?;
+        // Before they are given to it: an earlier holder's partition may have them still. Beside one
+        // that somebody is in nothing is written at all.
+        let in_the_way = node.clear_way(under, cgroup, cpus).map_err(Error::NotLookedAt)?;
+        let has_them = |it: &&InTheWay| matches!(it, InTheWay::Partition(..));
+        if let Some(other) = in_the_way.iter().find(has_them) {
+            return Err(Error::Anothers { cpus: cpus.clone(), other: other.clone() });
+        }
     }
     if let Some(scope) = scope {
         // First, because systemd writes its own value back on any reload.
@@ -162,7 +180,7 @@ pub fn restrict(
     let mut actual = cgroup.effective_cpus()?;
     if actual != *cpus && matches!(outcome, Outcome::Plain) && node.has_partitions() {
         // It does not have those either that an earlier holder's partition has still.
-        node.clear_way(under, cgroup, cpus)?;
+        node.clear_way(under, cgroup, cpus).map_err(Error::NotLookedAt)?;
         actual = cgroup.effective_cpus()?;
     }
     if actual != *cpus {

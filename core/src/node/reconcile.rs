@@ -185,7 +185,6 @@ impl Node {
             // What it holds elsewhere, it holds by its tasks.
             _ if gone.len() < record.lists.len() => {}
             life => {
-                self.give_partition_back(record, notices);
                 state.apply(&[Change::RemoveRecord(owner.clone())])?;
                 let owner = owner.clone();
                 notices.push(forgotten_notice(&super::Forgotten { owner, pid, life }));

@@ -281,7 +281,12 @@ impl Node {
                 let partition = Wish { kind: allocation.partition, ..Wish::PLAIN };
                 let under = Under::Lock(state);
                 partition::forget(&cgroup)?;
-                let binding = Binding { partition, under, ..Binding::plain(&cpus) };
+                let usable = match scope.as_ref().map_or(&cgroup, Scope::cgroup).parent() {
+                    Some(above) => Some(above.effective_cpus()?.union(&cgroup.effective_cpus()?)),
+                    None => None,
+                };
+                let usable = usable.as_ref();
+                let binding = Binding { partition, under, usable, ..Binding::plain(&cpus) };
                 let restricted = pin::restrict(self, &cgroup, scope.as_mut(), binding);
                 if restricted.is_err() {
                     lacking(&cgroup, &cpus)?;

@@ -13,15 +13,18 @@ pub(super) fn damages(pool: &Pool<Judged>) -> impl Iterator<Item = String> {
     pool.lists.iter().filter_map(|list| list.tasks.damage().map(str::to_owned))
 }
 
-/// One line for all lists that nobody holds and that the owner may not use: there may be many. (What
-/// another's partition has is none of its, but that is nothing to tell.)
-pub(super) fn skipped(pool: &Pool<Glance>, request: &Request) -> Option<Notice> {
+/// One line for all lists that the owner may not use: there may be many. What another's partition has is
+/// none of its either, but nothing to tell: so `may_be_held`, only of those that surely nobody holds.
+pub(super) fn skipped(
+    pool: &Pool<Glance>,
+    request: &Request,
+    may_be_held: impl Fn() -> bool,
+) -> Option<Notice> {
     let usable = &request.usable;
-    let skipped: Vec<_> = pool
-        .lists
-        .iter()
-        .filter(|list| list.tasks == Glance::Empty && !may_use(list, usable))
-        .collect();
+    let mut skipped: Vec<_> = pool.lists.iter().filter(|list| !may_use(list, usable)).collect();
+    if skipped.iter().any(|list| list.tasks != Glance::Empty) && may_be_held() {
+        skipped.retain(|list| list.tasks == Glance::Empty);
+    }
     let all = skipped.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()));
     let outside = all.difference(usable);
     let what = match skipped[..] {

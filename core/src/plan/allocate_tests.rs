@@ -73,6 +73,7 @@ fn request(cores: usize, usable: &str) -> Request {
         cgroup: None,
         affinity: true,
         partition: None,
+        within: None,
         had: None,
         details: Default::default(),
     }

@@ -20,9 +20,12 @@ use crate::text::one_line;
 /// The lock file's name.
 pub(crate) const LOCK: &str = "lock";
 
-/// How long the lock is waited for, and how long it is held, at the most.
+/// How long the lock is held, and how long it is waited for, at the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockTimeout(Duration);
+pub struct LockTimeout {
+    held: Duration,
+    waited_for: Duration,
+}
 
 /// What a time limit is at the least.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -43,21 +46,25 @@ impl LockTimeout {
 }
 
 impl LockTimeout {
-    /// The same, or what is left until then; never nothing, which would not be a limit.
+    /// The same, but waited for until then at the most; never for no time, which would not be a limit.
     pub(super) fn until(self, deadline: Instant) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
-        Self(self.0.min(left.max(SHORTEST)))
+        Self { waited_for: self.waited_for.min(left.max(SHORTEST)), ..self }
+    }
+
+    fn of(limit: Duration) -> Self {
+        Self { held: limit, waited_for: limit }
     }
 
     /// How long a use of the directory takes at the most: to wait for the lock, and then to hold it.
     pub fn longest_use(self) -> Duration {
-        2 * self.0
+        self.held + self.waited_for
     }
 }
 
 impl Default for LockTimeout {
     fn default() -> Self {
-        Self(Duration::from_secs(30))
+        Self::of(Duration::from_secs(30))
     }
 }
 
@@ -66,7 +73,7 @@ impl std::str::FromStr for LockTimeout {
 
     fn from_str(text: &str) -> Result<Self, BadTimeout> {
         let seconds = text.parse::<f64>().ok().filter(|&s| (0.001..=1e6).contains(&s));
-        let limit = seconds.map(|s| Self(Duration::from_secs_f64(s)));
+        let limit = seconds.map(|s| Self::of(Duration::from_secs_f64(s)));
         limit.ok_or_else(|| BadTimeout(crate::pool::shorten(text)))
     }
 }
@@ -125,8 +132,8 @@ pub(crate) fn open_locked(
 ) -> Result<(Dir, Lock), Error> {
     let lock_path = path.join(LOCK);
     let failed = |cause| Error::Timer { path: lock_path.clone(), cause };
-    let deadline = Instant::now() + limit.0;
-    let mut alarm = Alarm::set(limit.0).map_err(failed)?;
+    let deadline = Instant::now() + limit.waited_for;
+    let mut alarm = Alarm::set(limit.waited_for).map_err(failed)?;
     loop {
         let not_initialised = || Error::NotInitialised { path: path.to_owned() };
         let dir = Dir::open(path)?.ok_or_else(not_initialised)?;
@@ -143,7 +150,7 @@ pub(crate) fn open_locked(
             None => false,
         };
         if same_dir && dir.identity(LOCK)? == Some(ours) {
-            alarm.end_after(limit.0, &held_too_long(&lock_path, limit)).map_err(failed)?;
+            alarm.end_after(limit.held, &held_too_long(&lock_path, limit)).map_err(failed)?;
             return Ok((dir, Lock { _alarm: alarm, _file: file }));
         }
     }
@@ -179,14 +186,14 @@ fn wait(
                 }
                 if Instant::now() >= deadline {
                     let (path, holder) = (path.to_owned(), holder(file));
-                    return Err(Error::LockTimeout { path, limit: limit.0, holder });
+                    return Err(Error::LockTimeout { path, limit: limit.waited_for, holder });
                 }
             }
             Err(cause) => return Err(Error::Io { action: "lock", path: path.to_owned(), cause }),
         }
     };
     // Whoever was stopped there must not stop the others: the turnstile is a courtesy.
-    let courtesy = deadline.checked_sub(limit.0 / 2).unwrap_or(deadline);
+    let courtesy = deadline.checked_sub(limit.waited_for / 2).unwrap_or(deadline);
     let politely = |attempt: &dyn Fn() -> io::Result<()>| {
         patiently(&|| match attempt() {
             Err(_) if Instant::now() >= courtesy && !stop::is_asked() => Ok(()),
@@ -212,7 +219,7 @@ fn held_too_long(path: &Path, limit: LockTimeout) -> String {
         "kcm: held {} for longer than {:?} and ended itself; the configuration directory is as \
          before or as after; raise KCM_LOCK_TIMEOUT if this machine is that slow",
         path.display(),
-        limit.0
+        limit.held
     );
     one_line(&line, 1000) + "\n"
 }
@@ -252,7 +259,7 @@ mod tests {
 
     #[test]
     fn timeouts_are_seconds_with_fractions() {
-        assert_eq!("0.5".parse(), Ok(LockTimeout(Duration::from_millis(500))));
+        assert_eq!("0.5".parse(), Ok(LockTimeout::of(Duration::from_millis(500))));
         assert_eq!("30".parse(), Ok(LockTimeout::default()));
         for bad in ["", "0", "-1", "x", "nan", "inf", "1e30", "5s"] {
             assert!(bad.parse::<LockTimeout>().is_err(), "{bad}");

@@ -76,7 +76,7 @@ impl ConfDir {
         Self { path: path.into(), limit, deadline: None }
     }
 
-    /// No lock is waited for, or held, beyond this.
+    /// No lock is waited for beyond this.
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
     }

@@ -255,6 +255,7 @@ fn request() -> Request {
         pool: "p".parse().unwrap(),
         cores: NonZeroUsize::MIN,
         usable: "0-2".parse().unwrap(),
+        within: None,
         cgroup: None,
         affinity: true,
         partition: None,

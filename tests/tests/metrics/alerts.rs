@@ -51,7 +51,10 @@ fn each_alert_has_a_case_in_which_it_fires_and_says_what_to_do() {
     let mut names: Vec<&str> = alerts.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names, ["KcmAgentSilent", "KcmLeak", "KcmMismatch", "KcmPoolNearlyFull"]);
+    assert_eq!(
+        names,
+        ["KcmAgentSilent", "KcmLeak", "KcmLostPartition", "KcmMismatch", "KcmPoolNearlyFull"]
+    );
     for alert in alerts {
         let summary = alert["annotations"]["summary"].as_str().unwrap();
         let text = alert["annotations"]["description"].as_str().unwrap();

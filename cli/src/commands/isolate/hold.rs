@@ -228,6 +228,7 @@ fn allocate(
         cgroup: own.map(|own| own.id().clone()),
         affinity: wish.affinity,
         partition: None,
+        within: wish.within.clone(),
         had: None,
         details,
     };

@@ -97,6 +97,13 @@ fn clear_in(
     let aside = cgroup.exclusive_cpus()?;
     if aside.intersection(cpus).is_empty() {
         let own = cgroup.own_cpus()?;
+        // One that was made by `cpuset.cpus` alone.
+        if !own.intersection(cpus).is_empty()
+            && let Some(state) = cgroup.partition()?.filter(|state| *state != State::Member)
+        {
+            found.in_the_way.push(InTheWay::Partition(cgroup.path().to_owned(), state));
+            return Ok(true);
+        }
         if own.is_empty() || !own.is_subset(cpus) {
             return Ok(false);
         }

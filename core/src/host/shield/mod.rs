@@ -93,7 +93,7 @@ impl Host {
     pub fn has_partitions(&self) -> bool {
         let Some(hierarchy) = &self.hierarchy else { return false };
         hierarchy.version() == Version::V2
-            && (self.release() >= (6, 7) || hierarchy.at("/").file("cpuset.cpus.isolated").exists())
+            && (self.release() >= (6, 8) || hierarchy.at("/").file("cpuset.cpus.isolated").exists())
     }
 
     /// Whether a write to a cpuset takes from its threads what they have set themselves
@@ -202,21 +202,21 @@ impl Host {
     }
 
     /// Of the mask that is written the kernel does not take out the CPUs of isolated partitions, as it
-    /// does when one is made: work would come onto those.
+    /// does when one is made, nor those of other partitions at all: work would come onto those.
     fn write_workqueues(&self, item: &Item, value: &str) -> Result<(), String> {
         let root = self.hierarchy.as_ref().map(|hierarchy| hierarchy.at("/"));
         let isolated = root.map(|root| read(&root.file("cpuset.cpus.isolated")));
         let isolated = isolated.transpose().map_err(|e| e.to_string())?.flatten();
-        let isolated = cpus_of(isolated.unwrap_or_default().trim());
-        let cpus = cpus_of(value).difference(&isolated);
-        let kept_out = cpus_of(value).intersection(&isolated);
+        let theirs = cpus_of(isolated.unwrap_or_default().trim()).union(&self.partitioned());
+        let cpus = cpus_of(value).difference(&theirs);
+        let kept_out = cpus_of(value).intersection(&theirs);
         if cpus.is_empty() || kept_out.is_empty() {
             return control::write_item(self, item, value);
         }
         control::write_item(self, item, &cpus.to_string())?;
         Err(format!(
-            "CPUs {kept_out} stay out of it for as long as an isolated partition has them: run it once \
-             more when that has ended"
+            "CPUs {kept_out} stay out of it for as long as a partition has them: run it once more when \
+             that has ended"
         ))
     }
 
