@@ -150,7 +150,9 @@ impl Cgroup {
         let is_divided = above.as_ref().is_some_and(|above| above.name().ends_with(".scope"));
         let is_top = above.is_none_or(|above| above.is_root());
         let is_ours = own_cgroup::is_name_of_one(self.name());
-        is_divided || is_top || is_ours || self.path().starts_with("/kubepods")
+        // Also of a node within a node, whose kubelet has a cgroup above its pods'.
+        let is_pods = |name: &str| name.trim_start_matches("kubelet-").starts_with("kubepods");
+        is_divided || is_top || is_ours || self.path().split('/').any(is_pods)
     }
 
     /// The cgroups above it, below the root, topmost first.
@@ -327,6 +329,10 @@ mod tests {
             ("/system.slice/docker-1f.scope", false),
             ("/kubepods.slice/kubepods-pod1.slice/cri-containerd-1f.scope", true),
             ("/kubepods/burstable/pod1/1f", true),
+            (
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1.slice/cri-1f.scope",
+                true,
+            ),
             ("/isolate-12", true),
             ("/user.slice/user-0.slice/kcm-isolate-12-345.scope", true),
             ("/user.slice/user-0.slice/session-1.scope", false),
