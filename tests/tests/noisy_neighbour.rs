@@ -39,6 +39,17 @@ fn what_others_ran_on_the_core_goes_with_the_partition_and_the_shield() {
     // may be stopped for most of it.
     assert!(bound > 100.0, "{}", outcome.out);
     assert!(alone < bound / 10.0 && shielded < bound / 10.0, "{}", outcome.out);
+    // What is left are the kernel's own threads of that CPU, each by its name.
+    let left =
+        outcome.out.lines().find_map(|line| line.strip_prefix("Other tasks there at last: "));
+    let left = left.unwrap().split(", ").filter(|name| *name != "none");
+    let left = left.filter(|name| !name.starts_with("and "));
+    let is_the_cpus = |name: &str| {
+        let name = name.split(" (").next().unwrap();
+        name.split_once("/0").is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(':'))
+    };
+    let others: Vec<&str> = left.filter(|name| !is_the_cpus(name)).collect();
+    assert!(others.is_empty(), "{others:?}");
     let picture = fs::read_to_string(&svg).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("stress-ng"), "{picture}");
     let status = run(Command::new(program("kcm")).args(["shield", "status"])).succeeded();
