@@ -17,7 +17,7 @@ use crate::plan::{Change, Slot};
 use crate::pool::Pool;
 use crate::request::Request;
 use crate::state::{Contents, Hold, Listing, Memory, Turn, Update};
-use crate::task::{Glance, Life, Pid};
+use crate::task::{Glance, Judged, Life, Pid};
 
 /// What an owner was given.
 #[derive(Debug)]
@@ -114,8 +114,11 @@ impl Node {
             }
             let nodes = self.nodes(request.cores)?;
             notices.extend(odd.iter().map(|odd| Notice::warning(odd.to_string())));
-            notices.extend(skipped(&pool, request, || self.has_partitions()));
-            let (lists, mut changes) = match free_at_a_glance(state, &pool, request, &nodes)? {
+            let glanced = free_at_a_glance(state, &pool, request, &nodes);
+            if !matches!(glanced, Ok(None)) {
+                notices.extend(skipped(&pool, request, |glance| *glance == Glance::Empty));
+            }
+            let (lists, mut changes) = match glanced? {
                 Some(lists) => (lists, Vec::new()),
                 None => {
                     let judge = self.pool_judge(state, request.cgroup.as_ref(), marks, notices)?;
@@ -145,6 +148,8 @@ impl Node {
         notices.extend(damages(&pool).map(Notice::warning));
         let Reclaim { pool, changes, reclaimed, forgotten } = reclaim(pool);
         judge.clean_up(&reclaimed, &forgotten, notices);
+        let is_nobodys = |judged: &Judged| !pool.exclusive || judged.live() == 0;
+        notices.extend(skipped(&pool, request, is_nobodys));
         let chosen =
             choose(&pool, request, nodes).inspect_err(|_| notices.extend(holders(&pool)))?;
         notices.extend(reclaimed_notices(&reclaimed));

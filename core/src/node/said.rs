@@ -4,27 +4,24 @@ use crate::CpuSet;
 use crate::notice::Notice;
 use crate::plan::allocate::may_use;
 use crate::plan::reconcile::{Forgotten, Reclaimed};
-use crate::pool::Pool;
+use crate::pool::{CpuList, Pool};
 use crate::request::Request;
-use crate::task::{Glance, Judged, Life};
+use crate::task::{Judged, Life};
 
 /// Why lists of a pool are out of use.
 pub(super) fn damages(pool: &Pool<Judged>) -> impl Iterator<Item = String> {
     pool.lists.iter().filter_map(|list| list.tasks.damage().map(str::to_owned))
 }
 
-/// One line for all lists that the owner may not use: there may be many. What another's partition has is
-/// none of its either, but nothing to tell: so `may_be_held`, only of those that surely nobody holds.
-pub(super) fn skipped(
-    pool: &Pool<Glance>,
+/// One line for all of these lists that the owner may not use: there may be many.
+pub(super) fn skipped<T>(
+    pool: &Pool<T>,
     request: &Request,
-    may_be_held: impl Fn() -> bool,
+    of: impl Fn(&T) -> bool,
 ) -> Option<Notice> {
     let usable = &request.usable;
-    let mut skipped: Vec<_> = pool.lists.iter().filter(|list| !may_use(list, usable)).collect();
-    if skipped.iter().any(|list| list.tasks != Glance::Empty) && may_be_held() {
-        skipped.retain(|list| list.tasks == Glance::Empty);
-    }
+    let is_skipped = |list: &&CpuList<T>| !may_use(list, usable) && of(&list.tasks);
+    let skipped: Vec<_> = pool.lists.iter().filter(is_skipped).collect();
     let all = skipped.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()));
     let outside = all.difference(usable);
     let what = match skipped[..] {

@@ -117,7 +117,8 @@ pub fn at_a_glance(
     request: &Request,
     nodes: &Nodes,
 ) -> Result<Option<Vec<usize>>, Refusal> {
-    let candidates = candidates(pool, request, |_| false)?;
+    let may_be_held = |glance: &Glance| *glance == Glance::Unread;
+    let candidates = candidates(pool, request, |_| false, may_be_held)?;
     if !pool.exclusive {
         return Ok(None);
     }
@@ -139,7 +140,8 @@ pub fn choose(
     request: &Request,
     nodes: &Nodes,
 ) -> Result<Vec<usize>, Refusal> {
-    let candidates = candidates(pool, request, |judged| judged.damage().is_some())?;
+    let is_held = |judged: &Judged| judged.live() > 0;
+    let candidates = candidates(pool, request, |judged| judged.damage().is_some(), is_held)?;
     if !pool.exclusive {
         if let Some(lists) = had(pool, &candidates, request) {
             return Ok(lists);
@@ -166,11 +168,13 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// The lists that the owner may use at all, if they can be enough.
+/// The lists that the owner may use at all, or that somebody holds and that are none of his for that
+/// alone (those of a partition are in nobody else's cpuset), if they can be enough.
 fn candidates<T>(
     pool: &Pool<T>,
     request: &Request,
     is_damaged: impl Fn(&T) -> bool,
+    is_held: impl Fn(&T) -> bool,
 ) -> Result<Vec<usize>, Refusal> {
     let wanted = if pool.exclusive { request.cores.get() } else { 1 };
     let total = pool.lists.len();
@@ -181,8 +185,10 @@ fn candidates<T>(
     if wanted > total {
         return Err(Refusal::MoreThanThePoolHas { pool: name(), wanted, total });
     }
-    let is_candidate =
-        |list: &CpuList<T>| may_use(list, &request.usable) && !is_damaged(&list.tasks);
+    let is_candidate = |list: &CpuList<T>| {
+        let is_held = pool.exclusive && is_held(&list.tasks);
+        (is_held || may_use(list, &request.usable)) && !is_damaged(&list.tasks)
+    };
     let candidates: Vec<usize> = (0..total).filter(|&i| is_candidate(&pool.lists[i])).collect();
     if candidates.len() < wanted {
         let (candidates, usable) = (candidates.len(), request.usable.clone());

@@ -89,19 +89,22 @@ fn system_slice_is_left_alone_where_a_container_in_it_could_not_be_given_a_core(
         let line = doctor.out.lines().find(|line| line.contains(" shield ")).unwrap();
         (line.split(' ').next().unwrap().to_owned(), line.to_owned())
     };
-    let (state, line) = doctor();
-    assert_eq!(state, "ok");
-    assert_eq!(line.contains("docker has containers in it"), !has_partitions, "{line}");
-    shield(&conf, &["on"]).succeeded();
     let is_off = |unit: &str| effective(unit).intersection(&pool()).is_empty();
-    assert_eq!((is_off("system.slice"), is_off("user.slice")), (has_partitions, true));
-    let (state, line) = doctor();
-    assert_eq!(state, if has_partitions { "ok" } else { "warn" }, "{line}");
-    assert_eq!(
-        line.contains("system.slice: docker has containers in it"),
-        !has_partitions,
-        "{line}"
-    );
+    // Beside docker's containers stand others: `auto` makes no partitions of them.
+    for says in ["auto", "root"] {
+        fs::write(conf.path().join("pools/dp/partition"), says).unwrap();
+        let are_partitions = has_partitions && says == "root";
+        let (state, line) = doctor();
+        assert_eq!(state, "ok");
+        assert_eq!(line.contains("docker has containers in it"), !are_partitions, "{line}");
+        shield(&conf, &["on"]).succeeded();
+        assert_eq!((is_off("system.slice"), is_off("user.slice")), (are_partitions, true));
+        let (state, line) = doctor();
+        assert_eq!(state, if are_partitions { "ok" } else { "warn" }, "{line}");
+        let is_named = line.contains("system.slice: docker has containers in it");
+        assert_eq!(is_named, !are_partitions, "{line}");
+        shield(&conf, &["off"]).succeeded();
+    }
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(container.id() as i32),
         nix::sys::signal::SIGTERM,
