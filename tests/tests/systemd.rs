@@ -114,6 +114,8 @@ fn what_somebody_has_set_on_a_scope_is_reported_and_put_back_for_good() {
     let _alone = alone();
     let [first, second] = two_cpus();
     with_every_runtime(&[("dataplane", true, &[&second])], |scene| {
+        // Of a partition it takes nothing.
+        fs::write(scene.conf.path().join("pools/dataplane/partition"), "none").unwrap();
         let container = scene.container("a").pool("dataplane").run();
         let scope = scene.scope("a");
         let must_be_pinned = |after: &str| {
