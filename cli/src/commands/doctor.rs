@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use kcm_core::state::{ConfDir, LockTimeout};
 
-use super::ConfDirFlag;
+use super::{ConfDirFlag, Format};
 use crate::doctor::{Finding, Status, Subject, examine};
 use crate::engines::Engine;
 use crate::logging::one_line;
@@ -41,12 +41,6 @@ pub(crate) struct Doctor {
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: Format,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 impl Doctor {

@@ -102,6 +102,13 @@ impl Cli {
     }
 }
 
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
 /// Which configuration directory a subcommand is about.
 #[derive(Debug, Args)]
 struct ConfDirFlag {

@@ -10,7 +10,7 @@ use kcm_core::plan::shield::{Kept, Kind, Plan};
 use kcm_core::state::{ConfDir, LockTimeout};
 use nix::unistd::geteuid;
 
-use super::ConfDirFlag;
+use super::{ConfDirFlag, Format};
 use crate::machine::Machine;
 use crate::shield::report::{Mode, Report, Standing};
 use crate::shield::{Flags, status, wish_of};
@@ -95,12 +95,6 @@ struct Output {
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: Format,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 impl Output {

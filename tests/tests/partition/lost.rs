@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use kcm_tests::kcm::reconcile;
-use kcm_tests::machine::{Offline, cgroup_file, effective_cpus};
+use kcm_tests::kcm::{kcm, reconcile};
+use kcm_tests::machine::{Offline, cgroup_file, effective_cpus, until};
 use kcm_tests::runtime::with_every_runtime;
 
 use super::{alone, others_have, partition, say};
@@ -61,5 +61,35 @@ fn one_whose_cpus_were_all_offline_is_made_anew_when_they_are_back() {
         reconcile(&scene.conf, &["--repair"]).succeeded();
         assert_eq!(partition(&container.cgroup), "isolated");
         assert!(!others_have("2"));
+    });
+}
+
+#[test]
+fn one_that_is_lost_does_not_wait_for_the_next_round() {
+    let _alone = alone();
+    with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        say(scene, "dataplane", "root");
+        let container = scene.container("a").pool("dataplane").run();
+        let log = fs::File::create(scene.folder.join("rounds")).unwrap();
+        let mut rounds = kcm()
+            .args(["reconcile", "--repair", "--interval=3600"])
+            .env("KCM_CONF_DIR", scene.conf.path())
+            .stdout(log)
+            .spawn()
+            .unwrap();
+        let round_has_ended = || {
+            let said = fs::read_to_string(scene.folder.join("rounds")).unwrap();
+            said.contains("reclaimedCpuLists").then_some(())
+        };
+        until("the first round to end", round_has_ended);
+        // It watches a second after that.
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let above = cgroup_file(&scene.parent_cgroup(), "cpuset.cpus.exclusive");
+        fs::write(&above, "\n").unwrap();
+        until("the partition to be made anew", || {
+            (partition(&container.cgroup) == "root").then_some(())
+        });
+        rounds.kill().unwrap();
+        rounds.wait().unwrap();
     });
 }
