@@ -8,6 +8,7 @@ use kcm_core::allocation::Allocation;
 use kcm_core::host::checkpoints;
 use kcm_core::host::mark::{self, Mark};
 use kcm_core::host::procfs::Procfs;
+use kcm_core::host::quota::Quota;
 use kcm_core::host::sysfs;
 use kcm_core::node::pin::{Binding, Outcome, pin};
 use kcm_core::node::target::{Call, Target};
@@ -93,10 +94,17 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let allocated = node.allocate(&request, &mut notices);
             logging::log_all(&notices);
             let mut granted = allocated.with_context(asked)?;
-            let pinned =
-                caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &mut granted));
+            let throttling = bundle.quota().filter(|quota| {
+                granted.exclusive && !quota.is_above(granted.allocation.cpus().len())
+            });
+            let pinned = caller
+                .must_be_alive()
+                .and_then(|()| pin_to(&node, &mut target, &mut granted, throttling.is_some()));
             let outcome = pinned.inspect_err(|_| give_back(&node, &target, &granted.allocation))?;
-            report(&node, &granted, &outcome, &bundle, caller.started);
+            if granted.exclusive {
+                lift_quotas(&node, &target, &granted.allocation, throttling);
+            }
+            report(&node, &granted, &outcome, caller.started);
             // This process ends now, and the kernel closes what is open for less than a call each.
             std::mem::forget((outcome, granted));
             Ok(())
@@ -148,7 +156,12 @@ fn refuse_two_managers(bundle: &Bundle) -> anyhow::Result<()> {
     }
 }
 
-fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Result<Outcome> {
+fn pin_to(
+    node: &Node,
+    target: &mut Target,
+    granted: &mut Granted,
+    is_unthrottled: bool,
+) -> anyhow::Result<Outcome> {
     let cpus = granted.allocation.cpus();
     let memory_nodes = match granted.memory {
         Memory::AsItIs => None,
@@ -158,6 +171,7 @@ fn pin_to(node: &Node, target: &mut Target, granted: &mut Granted) -> anyhow::Re
     let binding = Binding {
         usable: Some(&usable),
         memory_nodes: memory_nodes.as_ref(),
+        is_unthrottled,
         ..Binding::granted(granted, &cpus)
     };
     let outcome = pin(node, target, binding)?;
@@ -201,7 +215,27 @@ fn give_back(node: &Node, target: &Target, allocation: &Allocation) {
     logging::log_all(&notices);
 }
 
-fn report(node: &Node, granted: &Granted, outcome: &Outcome, bundle: &Bundle, started: Instant) {
+/// A container that has CPUs for itself alone may use all of their time, whatever its own limit and its
+/// pod's say: nobody else would.
+fn lift_quotas(node: &Node, target: &Target, allocation: &Allocation, own: Option<Quota>) {
+    let owner = &allocation.owner;
+    let lifted = own.map_or(Ok(()), |_| node.lift_quota(target));
+    match lifted.and_then(|()| node.lift_quota_of_pod(&target.cgroup)) {
+        Ok(pods) => {
+            for (quota, whose) in [(own, ""), (pods, " of its pod")] {
+                if let Some(quota) = quota {
+                    log::info!("{owner} is not throttled by the CFS quota{whose} ({quota})");
+                }
+            }
+        }
+        Err(error) => log::warn!(
+            "{owner} may be throttled by a CFS quota (a CPU limit) on cores that nobody else uses: \
+             {error}; leave out the limit, or have the kubelet run with --cpu-cfs-quota=false"
+        ),
+    }
+}
+
+fn report(node: &Node, granted: &Granted, outcome: &Outcome, started: Instant) {
     let Granted { allocation, exclusive, .. } = granted;
     let Allocation { owner, pool, .. } = allocation;
     let cpus = allocation.cpus();
@@ -218,12 +252,6 @@ fn report(node: &Node, granted: &Granted, outcome: &Outcome, bundle: &Bundle, st
     if let Outcome::Shared(why) = outcome {
         log::warn!(
             "others may run on CPUs {cpus} of {owner}{name}, which are no cpuset partition: {why}"
-        );
-    }
-    if *exclusive && bundle.has_quota() {
-        log::warn!(
-            "{owner}{name} has a CFS quota (a CPU limit), which throttles it on cores that nobody \
-             else uses; leave out the limit, or have the kubelet run with --cpu-cfs-quota=false"
         );
     }
     if !exclusive {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use kcm_core::allocation::Owner;
+use kcm_core::host::quota::Quota;
 use kcm_core::host::regular;
 use serde::Deserialize;
 
@@ -66,6 +67,8 @@ struct Cpu {
     cpus: Option<String>,
     #[serde(default)]
     quota: Option<i64>,
+    #[serde(default)]
+    period: Option<u64>,
 }
 
 impl FromStr for Stage {
@@ -161,9 +164,10 @@ impl Bundle {
         self.cpu()?.cpus.as_deref().filter(|cpus| !cpus.trim().is_empty())
     }
 
-    /// Whether a CFS quota throttles the container.
-    pub(crate) fn has_quota(&self) -> bool {
-        self.cpu().and_then(|cpu| cpu.quota).is_some_and(|quota| quota > 0)
+    /// The container's CFS quota.
+    pub(crate) fn quota(&self) -> Option<Quota> {
+        let cpu = self.cpu()?;
+        Quota::new(cpu.quota?, cpu.period)
     }
 
     fn cpu(&self) -> Option<&Cpu> {
@@ -236,7 +240,10 @@ mod tests {
         };
         assert_eq!(bundle(r#"{"cpus":"0-3","quota":-1}"#).cpus(), Some("0-3"));
         assert_eq!(bundle(r#"{"cpus":""}"#).cpus(), None);
-        assert!(bundle(r#"{"quota":50000}"#).has_quota() && !bundle(r#"{"quota":-1}"#).has_quota());
+        let quota = |cpu: &str| bundle(cpu).quota().map(|quota| quota.to_string());
+        assert_eq!(quota(r#"{"quota":50000}"#).as_deref(), Some("50000 100000"));
+        assert_eq!(quota(r#"{"quota":50000,"period":20000}"#).as_deref(), Some("50000 20000"));
+        assert_eq!((quota(r#"{"quota":-1}"#), quota(r#"{"period":20000}"#)), (None, None));
         assert_eq!(serde_json::from_str::<Bundle>("{}").unwrap().cpus(), None);
     }
 

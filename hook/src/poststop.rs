@@ -57,5 +57,9 @@ fn release(
     notices: &mut Vec<kcm_core::notice::Notice>,
 ) -> anyhow::Result<Released> {
     let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?, caller.started)?;
-    Ok(node.release(&state.owner()?, notices)?)
+    let released = node.release(&state.owner()?, notices)?;
+    if let Released::Freed(freed) = &released {
+        node.put_quota_of_pod_back(freed, notices);
+    }
+    Ok(released)
 }

@@ -41,6 +41,8 @@ pub struct Bundle {
     pub host_pids: bool,
     /// `linux.resources.cpu.cpus`.
     pub cpus: Option<String>,
+    /// `linux.resources.cpu.quota`, in microseconds of the kernel's own period.
+    pub quota: Option<i64>,
     /// `linux.cgroupsPath`; none: left out.
     pub cgroups_path: Option<PathBuf>,
 }
@@ -100,8 +102,15 @@ impl Bundle {
         let namespaces = namespaces.filter(|&kind| !(self.host_pids && kind == Pid));
         let mut linux =
             LinuxBuilder::default().namespaces(namespaces.map(namespace).collect::<Vec<_>>());
-        if let Some(cpus) = &self.cpus {
-            let cpu = LinuxCpuBuilder::default().cpus(cpus).build().unwrap();
+        if self.cpus.is_some() || self.quota.is_some() {
+            let mut cpu = LinuxCpuBuilder::default();
+            if let Some(cpus) = &self.cpus {
+                cpu = cpu.cpus(cpus);
+            }
+            if let Some(quota) = self.quota {
+                cpu = cpu.quota(quota).period(100_000u64);
+            }
+            let cpu = cpu.build().unwrap();
             linux = linux.resources(LinuxResourcesBuilder::default().cpu(cpu).build().unwrap());
         }
         if let Some(path) = &self.cgroups_path {

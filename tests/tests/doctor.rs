@@ -322,7 +322,11 @@ fn a_holder_that_is_throttled_is_named() {
             fs::create_dir_all(&cpu).unwrap();
             fs::write(format!("{cpu}/cpu.cfs_quota_us"), "50000").unwrap();
         }
-        doctor(&[]).is("quotas", "warn", &format!("{} (50000", holder.id()));
+        doctor(&[]).is(
+            "quotas",
+            "warn",
+            &format!("{0} ({1} has a CFS quota (50000 100000))", holder.id(), path),
+        );
         if !is_cgroup_v2() {
             fs::remove_dir(format!("/sys/fs/cgroup/cpu{path}")).unwrap();
             let _ =

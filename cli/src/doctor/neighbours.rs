@@ -95,15 +95,18 @@ fn quotas(subject: &Subject, pools: &[Pool<Glance>], records: &[Allocation]) -> 
     for record in records {
         let is_exclusive = pools.iter().any(|pool| pool.exclusive && pool.name == record.pool);
         let cgroup = record.cgroup_path().filter(|_| is_exclusive);
-        let quota = cgroup.and_then(|path| hierarchy.at(path).cpu_quota().ok().flatten());
-        limited.extend(quota.map(|quota| format!("{} ({quota})", record.owner)));
+        let throttle =
+            cgroup.and_then(|path| hierarchy.at(path).throttle(&record.cpus()).ok().flatten());
+        limited.extend(throttle.map(|throttle| format!("{} ({throttle})", record.owner)));
     }
     if limited.is_empty() {
         return Finding::ok(check, "no holder of exclusive CPUs is throttled by a CFS quota");
     }
     Finding::warn(
         check,
-        format!("throttled on CPUs that nobody else uses: {}", limited.join(", ")),
-        "give these containers no CPU limit (in Kubernetes: no limits.cpu)",
+        format!("may be throttled on CPUs that nobody else uses: {}", limited.join(", ")),
+        "restart these containers, which lifts their own quotas and their pods' (podman update, docker update \
+         and a resize in place by the kubelet write them anew); give them no CPU limit; take CPUQuota= \
+         from slices above them",
     )
 }

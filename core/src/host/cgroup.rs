@@ -227,6 +227,10 @@ impl Cgroup {
         Self { path: format!("{parent}/{name}"), ..self.clone() }
     }
 
+    pub(super) fn mount(&self) -> &Path {
+        &self.mount
+    }
+
     pub(super) fn dir(&self) -> PathBuf {
         self.mount.join(self.path.trim_start_matches('/'))
     }
@@ -332,20 +336,6 @@ impl Cgroup {
             }
             result => result,
         }
-    }
-
-    /// The time that its processes may use in a period, where that is limited: a CFS quota, as the
-    /// kernel writes it. On v1 it is the cpu hierarchy's, beside the cpuset one, at the same path.
-    pub fn cpu_quota(&self) -> Result<Option<String>, Error> {
-        let (path, unlimited) = match self.version {
-            Version::V2 => (self.file("cpu.max"), "max "),
-            Version::V1 => {
-                let cpu = self.mount.with_file_name("cpu").join(self.path.trim_start_matches('/'));
-                (cpu.join("cpu.cfs_quota_us"), "-1")
-            }
-        };
-        let text = read(&path)?.map(|text| text.trim().to_owned());
-        Ok(text.filter(|text| !text.is_empty() && !text.starts_with(unlimited)))
     }
 
     /// Binds its processes' memory to NUMA nodes.

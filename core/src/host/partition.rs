@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{Cgroup, Hierarchy};
-use super::{Error, is_gone, own_cgroup, read, regular};
+use super::{Error, is_gone, own_cgroup, pod, read, regular};
 use crate::cpu_set::CpuSet;
 use crate::partition::Kind;
 
@@ -150,9 +150,7 @@ impl Cgroup {
         let is_divided = above.as_ref().is_some_and(|above| above.name().ends_with(".scope"));
         let is_top = above.is_none_or(|above| above.is_root());
         let is_ours = own_cgroup::is_name_of_one(self.name());
-        // Also of a node within a node, whose kubelet has a cgroup above its pods'.
-        let is_pods = |name: &str| name.trim_start_matches("kubelet-").starts_with("kubepods");
-        is_divided || is_top || is_ours || self.path().split('/').any(is_pods)
+        is_divided || is_top || is_ours || pod::has_pods(self.path())
     }
 
     /// The cgroups above it, below the root, topmost first.

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cgroup::{Cgroup, Version};
-use super::systemd::{self, PRIVATE_SOCKET, Systemd};
-use crate::cpu_set::CpuSet;
+use super::systemd::{self, PRIVATE_SOCKET, Restriction, Systemd};
 
 /// For all that is asked of systemd for one container.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -65,8 +64,8 @@ impl Scope {
         &self.cgroup
     }
 
-    /// Restricts it to CPUs, and to NUMA nodes if given, until it ends.
-    pub fn set_cpus(&mut self, cpus: &CpuSet, nodes: Option<&CpuSet>) -> Result<(), Error> {
-        Ok(self.systemd.set_allowed_cpus(&self.unit, cpus, nodes)?)
+    /// Restricts it until it ends.
+    pub fn restrict(&mut self, to: Restriction<'_>) -> Result<(), Error> {
+        Ok(self.systemd.restrict_scope(&self.unit, to)?)
     }
 }

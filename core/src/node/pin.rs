@@ -8,6 +8,7 @@ use crate::host::cgroup::Cgroup;
 use crate::host::partition::{InTheWay, Taken};
 use crate::host::procfs::Procfs;
 use crate::host::scope::{self, Scope};
+use crate::host::systemd::Restriction;
 use crate::host::{self, affinity};
 use crate::partition::{Kind, Wish};
 use crate::state::Under;
@@ -99,6 +100,8 @@ pub struct Binding<'a> {
     pub memory_nodes: Option<&'a CpuSet>,
     /// Whether nobody else is to have the CPUs.
     pub partition: Wish,
+    /// Whether systemd is to lift its CFS quota.
+    pub is_unthrottled: bool,
     /// What this process has of the lock, under which a partition is taken.
     pub under: Under<'a>,
 }
@@ -111,6 +114,7 @@ impl<'a> Binding<'a> {
             usable: None,
             memory_nodes: None,
             partition: Wish::PLAIN,
+            is_unthrottled: false,
             under: Under::Nothing,
         }
     }
@@ -118,7 +122,7 @@ impl<'a> Binding<'a> {
     /// To what an owner was given.
     pub fn granted(granted: &'a Granted, cpus: &'a CpuSet) -> Self {
         let (partition, under) = (granted.partition, granted.turn.as_ref().into());
-        Self { cpus, usable: None, memory_nodes: None, partition, under }
+        Self { partition, under, ..Self::plain(cpus) }
     }
 }
 
@@ -150,7 +154,7 @@ pub fn restrict(
     scope: Option<&mut Scope>,
     binding: Binding<'_>,
 ) -> Result<Outcome, Error> {
-    let Binding { cpus, usable, memory_nodes, partition, under } = binding;
+    let Binding { cpus, usable, memory_nodes, partition, is_unthrottled, under } = binding;
     if usable.is_some_and(|usable| !cpus.is_subset(usable)) && node.has_partitions() {
         // Before they are given to it: an earlier holder's partition may have them still. Beside one
         // that somebody is in nothing is written at all.
@@ -162,7 +166,7 @@ pub fn restrict(
     }
     if let Some(scope) = scope {
         // First, because systemd writes its own value back on any reload.
-        scope.set_cpus(cpus, memory_nodes)?;
+        scope.restrict(Restriction { cpus, memory_nodes, is_unthrottled })?;
     }
     cgroup.set_cpus(cpus)?;
     if let Some(nodes) = memory_nodes {

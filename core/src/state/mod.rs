@@ -31,7 +31,7 @@ mod turnstile;
 mod update;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use contents::{Contents, Listing, Memory};
 pub use create::{Created, create};
@@ -79,6 +79,12 @@ impl ConfDir {
     /// No lock is waited for beyond this.
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
+    }
+
+    /// What is left of that for something that may take so long.
+    pub(crate) fn time_left(&self, limit: Duration) -> Duration {
+        let left = self.deadline.map(|it| it.saturating_duration_since(Instant::now()));
+        left.map_or(limit, |left| left.min(limit))
     }
 
     fn limit(&self) -> LockTimeout {

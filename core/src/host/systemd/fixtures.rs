@@ -24,6 +24,16 @@ pub(super) const SET: &[u8] = b"l\x01\0\x01\x60\0\0\0\x01\0\0\0\xad\0\0\0\
     \x0b\0\0\0AllowedCPUs\0\x02ay\0\x08\0\0\0\x01\x03\0\0\0\0\0\0\
     \x12\0\0\0AllowedMemoryNodes\0\x02ay\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0";
 
+/// `SetUnitProperties` of `init.scope`, no `CPUQuota=`.
+pub(super) const SET_QUOTA: &[u8] = b"l\x01\0\x01\x40\0\0\0\x01\0\0\0\xad\0\0\0\
+    \x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\0\0\0\0\0\
+    \x02\x01s\0\x20\0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\
+    \x03\x01s\0\x11\0\0\0SetUnitProperties\0\0\0\0\0\0\0\
+    \x06\x01s\0\x18\0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\
+    \x08\x01g\0\x07sba(sv)\0\0\0\0\
+    \x0a\0\0\0init.scope\0\0\x01\0\0\0\x28\0\0\0\
+    \x12\0\0\0CPUQuotaPerSecUSec\0\x01t\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff";
+
 /// The answer to `Get`: `/init.scope`.
 pub(super) const GROUP: &[u8] = b"l\x02\x01\x01\x14\0\0\0\x07\0\0\0\x37\0\0\0\
     \x05\x01u\0\x01\0\0\0\

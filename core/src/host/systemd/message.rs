@@ -180,6 +180,15 @@ impl Message {
         }
     }
 
+    /// The number in the variant that a property's value is.
+    pub(super) fn uint64_in_variant(&self) -> Result<u64, Malformed> {
+        let mut arguments = Reader::new(&self.body, 0, self.order);
+        if self.signature != "v" || arguments.signature()? != "t" {
+            return Err(Malformed::Type);
+        }
+        arguments.uint64()
+    }
+
     /// The bytes in the variant that a property's value is.
     pub(super) fn bytes_in_variant(&self) -> Result<Vec<u8>, Malformed> {
         let mut arguments = Reader::new(&self.body, 0, self.order);

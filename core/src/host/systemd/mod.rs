@@ -4,7 +4,7 @@
 //! ```text
 //! Systemd (this file)    the calls: Get, SetUnitProperties
 //!   transient            StartTransientUnit
-//!   unit                 AllowedCPUs of any unit; Reload, TryRestartUnit
+//!   unit                 AllowedCPUs and CPUQuota of any unit; Reload, TryRestartUnit
 //!   connection           login, messages out and in
 //!     endpoint           socket, time limit
 //!     message, wire      bytes ⇄ messages and values; pure
@@ -35,6 +35,7 @@ use wire::Writer;
 
 pub use error::Error;
 pub use transient::NewScope;
+pub use unit::NO_QUOTA;
 pub use wire::Malformed;
 
 /// Where systemd listens as PID 1.
@@ -47,6 +48,26 @@ const UNKNOWN_UNIT: [&str; 2] =
 
 /// The longest unit name, with its suffix, in bytes (systemd.unit(5): 255 characters).
 const MAX_UNIT_NAME: usize = 255;
+
+/// What a scope may use (systemd.resource-control(5)).
+#[derive(Clone, Copy, Debug)]
+pub struct Restriction<'a> {
+    /// Its CPUs (`AllowedCPUs=`).
+    pub cpus: &'a CpuSet,
+    /// The NUMA nodes of its memory (`AllowedMemoryNodes=`); none for its memory as it is.
+    pub memory_nodes: Option<&'a CpuSet>,
+    /// Whether its CFS quota is lifted (`CPUQuota=`).
+    pub is_unthrottled: bool,
+}
+
+/// A property's value.
+#[derive(Clone, Copy, Debug)]
+enum Value<'a> {
+    /// A mask (`ay`).
+    Cpus(&'a CpuSet),
+    /// A number (`t`).
+    Number(u64),
+}
 
 /// A connection to systemd's private socket.
 #[derive(Debug)]
@@ -101,25 +122,24 @@ impl Systemd {
         }
     }
 
-    /// Restricts a scope to CPUs, and to NUMA nodes if given, until it ends (`AllowedCPUs=` and
-    /// `AllowedMemoryNodes=`, systemd.resource-control(5); since systemd 244).
+    /// Restricts a scope until it ends (since systemd 244).
     ///
     /// No error does not mean that the CPUs hold: systemd only logs it when the kernel refuses a
     /// value, and on cgroup v1 it writes none. The caller verifies.
-    pub fn set_allowed_cpus(
-        &mut self,
-        scope: &str,
-        cpus: &CpuSet,
-        memory_nodes: Option<&CpuSet>,
-    ) -> Result<(), Error> {
+    pub fn restrict_scope(&mut self, scope: &str, to: Restriction<'_>) -> Result<(), Error> {
         if !is_scope_name(scope) {
             return Err(Error::ScopeName(printable(scope)));
         }
-        let mut properties = vec![("AllowedCPUs", cpus)];
-        properties.extend(memory_nodes.map(|nodes| ("AllowedMemoryNodes", nodes)));
-        if let Some((property, _)) = properties.iter().find(|(_, set)| set.is_empty()) {
+        let mut sets = vec![("AllowedCPUs", to.cpus)];
+        sets.extend(to.memory_nodes.map(|nodes| ("AllowedMemoryNodes", nodes)));
+        if let Some((property, _)) = sets.iter().find(|(_, set)| set.is_empty()) {
             let scope = scope.to_owned();
             return Err(Error::EmptySet { property, scope });
+        }
+        let mut properties: Vec<_> =
+            sets.into_iter().map(|(name, set)| (name, Value::Cpus(set))).collect();
+        if to.is_unthrottled {
+            properties.push((unit::QUOTA, Value::Number(unit::NO_QUOTA)));
         }
         self.call(scope, &set_unit_properties(scope, &properties)).map(drop)
     }
@@ -163,16 +183,24 @@ fn get<'a>(path: &'a str, interface: &str, property: &str) -> Call<'a> {
 
 /// `SetUnitProperties(name, runtime, properties)`, for this boot only
 /// (org.freedesktop.systemd1(5)).
-fn set_unit_properties(scope: &str, properties: &[(&str, &CpuSet)]) -> Call<'static> {
+fn set_unit_properties(scope: &str, properties: &[(&str, Value<'_>)]) -> Call<'static> {
     let mut body = Writer::default();
     body.string(scope);
     body.uint32(true.into());
     body.array(8, |structs| {
-        for (name, set) in properties {
+        for (name, value) in properties {
             structs.align(8);
             structs.string(name);
-            structs.signature("ay");
-            structs.array(1, |mask| mask.raw(&set.to_bytes()));
+            match value {
+                Value::Cpus(set) => {
+                    structs.signature("ay");
+                    structs.array(1, |mask| mask.raw(&set.to_bytes()));
+                }
+                Value::Number(number) => {
+                    structs.signature("t");
+                    structs.uint64(*number);
+                }
+            }
         }
     });
     Call {

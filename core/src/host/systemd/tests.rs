@@ -14,6 +14,10 @@ const LONG: Duration = Duration::from_secs(20);
 /// Short for a peer that does not.
 const SHORT: Duration = Duration::from_millis(500);
 
+fn to(cpus: &CpuSet) -> Restriction<'_> {
+    Restriction { cpus, memory_nodes: None, is_unthrottled: false }
+}
+
 /// A program that listens where systemd would.
 struct Peer<T> {
     directory: tempfile::TempDir,
@@ -106,7 +110,8 @@ fn sends_the_calls_and_numbers_them() {
     let mut systemd = peer.connect(LONG).unwrap();
     systemd.control_group("init.scope").unwrap();
     let (cpus, nodes) = ("0,8-9".parse().unwrap(), "0".parse().unwrap());
-    systemd.set_allowed_cpus("init.scope", &cpus, Some(&nodes)).unwrap();
+    let both = Restriction { memory_nodes: Some(&nodes), ..to(&cpus) };
+    systemd.restrict_scope("init.scope", both).unwrap();
     let (first, second) = peer.thread.join().unwrap();
     assert_eq!((first, second), (GET.to_vec(), with(SET, 8, 2)));
 }
@@ -174,7 +179,7 @@ fn an_error_of_systemd_is_shown_on_one_line() {
         (BIG_NO_TEXT, "a.B c.D: no reason given"),
     ] {
         let peer = answering(answer.to_vec());
-        let error = peer.connect(LONG).unwrap().set_allowed_cpus("x.scope", &cpus, None);
+        let error = peer.connect(LONG).unwrap().restrict_scope("x.scope", to(&cpus));
         let error = error.unwrap_err().to_string();
         let expected = format!("systemd refused SetUnitProperties for x.scope: {shown}: see 's");
         assert!(error.starts_with(&expected), "{error}");
@@ -202,14 +207,15 @@ fn names_and_sets_that_systemd_would_misread_are_not_sent() {
     let (none, one) = (CpuSet::new(), "1".parse::<CpuSet>().unwrap());
     let peer = Peer::new(|listener| log_in(listener).read(&mut [0]).unwrap());
     let mut systemd = peer.connect(LONG).unwrap();
-    assert!(matches!(systemd.set_allowed_cpus("a.service", &one, None), Err(Error::ScopeName(_))));
+    assert!(matches!(systemd.restrict_scope("a.service", to(&one)), Err(Error::ScopeName(_))));
     for name in ["", ".scope", "a.slice", "a b.scope", "a/b.scope", "a\0.scope", "é.scope"] {
         assert_eq!(systemd.control_group(name).unwrap(), None);
-        let error = systemd.set_allowed_cpus(name, &one, None);
+        let error = systemd.restrict_scope(name, to(&one));
         assert!(matches!(error, Err(Error::ScopeName(_))), "{name:?}");
     }
     for (cpus, nodes) in [(&none, None), (&none, Some(&one)), (&one, Some(&none))] {
-        let error = systemd.set_allowed_cpus("a.scope", cpus, nodes);
+        let error =
+            systemd.restrict_scope("a.scope", Restriction { memory_nodes: nodes, ..to(cpus) });
         assert!(matches!(error, Err(Error::EmptySet { .. })));
     }
     drop(systemd);

@@ -4,8 +4,14 @@
 use super::error::{Error, printable};
 use super::message::Call;
 use super::wire::Writer;
-use super::{Systemd, is_unit_name, refusal, set_unit_properties};
+use super::{Systemd, Value, is_unit_name, refusal, set_unit_properties};
 use crate::CpuSet;
+
+/// The property of a CFS quota: microseconds in a second.
+pub(super) const QUOTA: &str = "CPUQuotaPerSecUSec";
+
+/// Its value where there is none.
+pub const NO_QUOTA: u64 = u64::MAX;
 
 impl Systemd {
     /// The CPUs that a slice or scope is restricted to (`AllowedCPUs=`), empty where it is not;
@@ -33,7 +39,25 @@ impl Systemd {
         if interface(unit).is_none() {
             return Err(Error::ScopeName(printable(unit)));
         }
-        self.call(unit, &set_unit_properties(unit, &[("AllowedCPUs", cpus)])).map(drop)
+        let properties = [("AllowedCPUs", Value::Cpus(cpus))];
+        self.call(unit, &set_unit_properties(unit, &properties)).map(drop)
+    }
+
+    /// The CFS quota of a slice or scope (`CPUQuota=`) in microseconds of a second, `u64::MAX` where it
+    /// has none; `None` if systemd has no such unit.
+    pub fn quota(&mut self, unit: &str) -> Result<Option<u64>, Error> {
+        let Some(interface) = interface(unit) else { return Ok(None) };
+        let Some(answer) = self.ask(unit, interface, QUOTA)? else { return Ok(None) };
+        answer.uint64_in_variant().map(Some).map_err(|cause| self.endpoint.malformed(cause))
+    }
+
+    /// Gives a slice or scope a CFS quota for this boot, or lifts it (`u64::MAX`).
+    pub fn set_quota(&mut self, unit: &str, quota: u64) -> Result<(), Error> {
+        if interface(unit).is_none() {
+            return Err(Error::ScopeName(printable(unit)));
+        }
+        let properties = [(QUOTA, Value::Number(quota))];
+        self.call(unit, &set_unit_properties(unit, &properties)).map(drop)
     }
 
     /// Has systemd read its units anew.

@@ -85,6 +85,16 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A UINT64 (`t`).
+    pub(super) fn uint64(&mut self) -> Result<u64, Malformed> {
+        self.align(8);
+        let bytes = self.array()?;
+        Ok(match self.order {
+            Order::Little => u64::from_le_bytes(bytes),
+            Order::Big => u64::from_be_bytes(bytes),
+        })
+    }
+
     /// A STRING (`s`) or OBJECT_PATH (`o`): length in four bytes, text, NUL.
     pub(super) fn string(&mut self) -> Result<&'a str, Malformed> {
         let length = self.uint32()?;

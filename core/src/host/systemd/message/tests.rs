@@ -3,7 +3,7 @@ use proptest::sample::{Index, select};
 
 use super::super::fixtures::*;
 use super::super::transient::start_transient_unit;
-use super::super::{NewScope, get, set_unit_properties, unit_path};
+use super::super::{NewScope, Value, get, set_unit_properties, unit_path};
 use super::*;
 use crate::CpuSet;
 
@@ -17,8 +17,11 @@ fn the_calls_are_the_bytes_that_the_specification_asks_for() {
     let scope = "org.freedesktop.systemd1.Scope";
     assert_eq!(get(&path, scope, "ControlGroup").encode(1), GET);
     let (cpus, nodes): (CpuSet, CpuSet) = ("0,8-9".parse().unwrap(), "0".parse().unwrap());
-    let properties = [("AllowedCPUs", &cpus), ("AllowedMemoryNodes", &nodes)];
+    let properties =
+        [("AllowedCPUs", Value::Cpus(&cpus)), ("AllowedMemoryNodes", Value::Cpus(&nodes))];
     assert_eq!(set_unit_properties("init.scope", &properties).encode(1), SET);
+    let properties = [("CPUQuotaPerSecUSec", Value::Number(u64::MAX))];
+    assert_eq!(set_unit_properties("init.scope", &properties).encode(1), SET_QUOTA);
 }
 
 #[test]

@@ -56,6 +56,35 @@ fn a_unit_is_restricted_and_its_restriction_lifted_and_no_other_name_is_sent() {
     assert_eq!(peer.thread.join().unwrap(), 0, "something was sent");
 }
 
+/// The answer to `Get` of `CPUQuotaPerSecUSec`: 1500000, one and a half CPUs.
+const QUOTA: &[u8] = b"l\x02\x01\x01\x10\0\0\0\x07\0\0\0\x37\0\0\0\
+    \x05\x01u\0\x01\0\0\0\
+    \x07\x01s\0\x18\0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\
+    \x08\x01g\0\x01v\0\0\
+    \x01t\0\0\0\0\0\0\x60\xe3\x16\0\0\0\0\0";
+
+#[test]
+fn a_units_quota_is_read_and_set_and_a_unit_that_is_not_there_has_none() {
+    let quota = |answer: &[u8], unit: &str| {
+        let peer = answering(answer.to_vec());
+        peer.connect(LONG).unwrap().quota(unit)
+    };
+    assert_eq!(quota(QUOTA, "kubepods-pod1.slice").unwrap(), Some(1_500_000));
+    assert_eq!(quota(NO_SUCH_UNIT, "x.slice").unwrap(), None);
+    let error = quota(GROUP, "x.slice").unwrap_err();
+    assert!(matches!(error, Error::Malformed { cause: Malformed::Type, .. }), "{error}");
+    let peer = answering(DONE.to_vec());
+    let mut systemd = peer.connect(LONG).unwrap();
+    // The answer is to another call's serial.
+    let _ = systemd.set_quota("kubepods-pod1.slice", 1_500_000);
+    assert!(matches!(systemd.set_quota("a.service", 1), Err(Error::ScopeName(_))));
+    drop(systemd);
+    let sent = peer.thread.join().unwrap();
+    assert!(
+        body(&sent).ends_with(b"CPUQuotaPerSecUSec\0\x01t\0\0\0\0\0\0\0\x60\xe3\x16\0\0\0\0\0")
+    );
+}
+
 #[test]
 fn a_service_is_restarted_when_its_job_has_ended() {
     let restart = |answer: Vec<u8>| {
