@@ -20,7 +20,7 @@ use kcm_core::{CpuSet, Node};
 use crate::annotations::{Wish, refuse_in_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
-use crate::node::node;
+use crate::node::{at_last, node};
 use crate::oci::{Bundle, State};
 use crate::{default_pool, logging};
 
@@ -95,7 +95,9 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let mut granted = allocated.with_context(asked)?;
             let pinned =
                 caller.must_be_alive().and_then(|()| pin_to(&node, &mut target, &mut granted));
-            let outcome = pinned.inspect_err(|_| give_back(&node, &target, &granted.allocation))?;
+            let outcome = pinned.inspect_err(|_| {
+                give_back(&at_last(&node, caller.started), &target, &granted.allocation);
+            })?;
             report(&node, &granted, &outcome, &bundle, caller.started);
             // This process ends now, and the kernel closes what is open for less than a call each.
             std::mem::forget((outcome, granted));

@@ -81,6 +81,11 @@ impl ConfDir {
         Self { deadline: Some(deadline), ..self }
     }
 
+    /// Beyond which nothing is to be waited for; none where nobody ends this process.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     fn limit(&self) -> LockTimeout {
         self.deadline.map_or(self.limit, |deadline| self.limit.until(deadline))
     }

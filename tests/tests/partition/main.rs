@@ -4,6 +4,7 @@
 
 mod cost;
 mod crash;
+mod deadline;
 mod engines;
 mod lost;
 mod stale;
