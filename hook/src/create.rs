@@ -21,7 +21,7 @@ use kcm_core::{CpuSet, Node};
 use crate::annotations::{Wish, refuse_in_shared, wish};
 use crate::args::Args;
 use crate::identity::{Identity, identity, matches_glob};
-use crate::node::node;
+use crate::node::{at_last, node};
 use crate::oci::{Bundle, State};
 use crate::{default_pool, logging};
 
@@ -100,7 +100,9 @@ pub(crate) fn create(args: &Args, state: &State, caller: Caller) -> anyhow::Resu
             let pinned = caller
                 .must_be_alive()
                 .and_then(|()| pin_to(&node, &mut target, &mut granted, throttling.is_some()));
-            let outcome = pinned.inspect_err(|_| give_back(&node, &target, &granted.allocation))?;
+            let outcome = pinned.inspect_err(|_| {
+                give_back(&at_last(&node, caller.started), &target, &granted.allocation);
+            })?;
             if granted.exclusive {
                 lift_quotas(&node, &target, &granted.allocation, throttling);
             }

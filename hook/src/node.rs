@@ -13,6 +13,9 @@ use kcm_core::state::{ConfDir, LockTimeout};
 /// it), which leaves time to say why.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// The same for giving back what a container that does not start was given.
+const LAST: Duration = Duration::from_secs(18);
+
 pub(crate) fn node(
     conf_dir: PathBuf,
     limit: LockTimeout,
@@ -23,4 +26,9 @@ pub(crate) fn node(
     let conf = ConfDir::new(conf_dir, limit).until(started + DEADLINE);
     let hierarchy = Some(hierarchy);
     Ok(Node { conf, procfs, hierarchy, sys_root: "/".into() })
+}
+
+/// This node for the last thing that the hook does.
+pub(crate) fn at_last(node: &Node, started: Instant) -> Node {
+    Node { conf: node.conf.clone().until(started + LAST), ..node.clone() }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 pub mod admission;
+pub mod alone;
 pub mod api_server;
 pub mod audit;
 pub mod bundle;

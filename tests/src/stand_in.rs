@@ -54,6 +54,13 @@ impl StandIn {
         Self::of(id, child, pid)
     }
 
+    /// One that does nothing either, with so many cgroups above its own, below the root: at least one.
+    pub fn below(above: usize, id: &str) -> Self {
+        let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let pid = child.id() as i32;
+        Self::in_cgroup(id, &format!("{}{id}", "above/".repeat(above - 1)), child, pid)
+    }
+
     /// A container of this id in namespaces of its own, as those of real runtimes are.
     pub fn in_own_namespaces(id: &str, program: &Command) -> Self {
         let mut command = Command::new("unshare");
@@ -73,7 +80,11 @@ impl StandIn {
 
     /// A container of this id whose init is `pid`, a descendant of `child`.
     pub fn of(id: &str, child: Child, pid: i32) -> Self {
-        let cgroup = Cgroup::new(id);
+        Self::in_cgroup(id, id, child, pid)
+    }
+
+    fn in_cgroup(id: &str, cgroup: &str, child: Child, pid: i32) -> Self {
+        let cgroup = Cgroup::new(cgroup);
         cgroup.enter(pid);
         Self { id: id.to_owned(), child, pid, cgroup }
     }
@@ -141,12 +152,10 @@ impl Drop for StandIn {
 }
 
 impl Cgroup {
-    /// A new cgroup with all CPUs and memory nodes of the root.
+    /// A new cgroup with all CPUs and memory nodes of the root. A `/` in its name makes one in another.
     pub fn new(name: &str) -> Self {
         let mut cgroups = CGROUPS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let parent = hierarchy().join(format!("kcm-test-{}", std::process::id()));
-        make(&parent);
-        let folder = parent.join(name);
+        let folder = own_folder().join(name);
         make(&folder);
         *cgroups += 1;
         Self { folder }
@@ -177,10 +186,13 @@ impl Drop for Cgroup {
             std::thread::sleep(Duration::from_millis(1));
         }
         *cgroups -= 1;
-        if *cgroups == 0
-            && let Some(parent) = self.folder.parent()
+        let own = own_folder();
+        let above = self.folder.ancestors().skip(1);
+        // Those that others are in stay.
+        for folder in above
+            .take_while(|folder| folder.starts_with(&own) && (**folder != own || *cgroups == 0))
         {
-            let _ = fs::remove_dir(parent);
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -205,18 +217,25 @@ pub fn inode_of(path: &str) -> u64 {
     fs::metadata(folder).map_or(0, |folder| folder.ino())
 }
 
+/// This test's folder.
+fn own_folder() -> PathBuf {
+    hierarchy().join(format!("kcm-test-{}", std::process::id()))
+}
+
 /// Where the cpuset controller is: cgroup v1's own hierarchy, or the one of cgroup v2.
 fn hierarchy() -> PathBuf {
     let v1 = Path::new(ROOT).join("cpuset");
     if v1.join("cpuset.cpus").exists() { v1 } else { ROOT.into() }
 }
 
-/// Makes a cgroup in which processes may run. On cgroup v1 it has no CPUs until it is given some.
+/// Makes a cgroup in which processes may run, and those above it. On cgroup v1 it has no CPUs until it is
+/// given some.
 fn make(folder: &Path) {
     if folder.exists() {
         return;
     }
     let parent = folder.parent().unwrap();
+    make(parent);
     let v2 = Path::new(ROOT).join("cgroup.controllers").exists();
     if v2 {
         fs::write(parent.join("cgroup.subtree_control"), "+cpuset").unwrap();

@@ -18,13 +18,7 @@ pub(crate) fn print(report: &Report) -> anyhow::Result<()> {
 }
 
 fn render(report: &Report) -> String {
-    let mut text = match report.shield {
-        Mode::Off => "shield: off\n".to_owned(),
-        Mode::On => format!("shield: on, CPUs {}\n", report.cpus),
-        Mode::Partly => {
-            format!("shield: on, CPUs {}, but not all is set; kcm shield on sets it\n", report.cpus)
-        }
-    };
+    let mut text = head(report.shield, &report.cpus);
     let rows = report.items.iter().map(|row| {
         let state = match row.state {
             Standing::Set => "set",
@@ -56,6 +50,21 @@ fn render(report: &Report) -> String {
         );
     }
     text
+}
+
+/// Whether it is on, on a line.
+fn head(shield: Mode, cpus: &str) -> String {
+    match (shield, cpus) {
+        (Mode::Off, _) => "shield: off\n".to_owned(),
+        (Mode::On, _) => format!("shield: on, CPUs {cpus}\n"),
+        (Mode::Partly, "") => {
+            "shield: off, but not all is as it was before; kcm shield off gives it back\n"
+                .to_owned()
+        }
+        (Mode::Partly, _) => {
+            format!("shield: on, CPUs {cpus}, but not all is set; kcm shield on sets it\n")
+        }
+    }
 }
 
 /// Lines of those that are alike in all columns but the last, where their names are.
@@ -100,6 +109,16 @@ fn table<'a, const N: usize, const M: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shield_that_is_off_is_not_said_to_be_on() {
+        assert_eq!(
+            head(Mode::Partly, "3").split(';').next(),
+            Some("shield: on, CPUs 3, but not all is set")
+        );
+        let off = "shield: off, but not all is as it was before; kcm shield off gives it back\n";
+        assert_eq!(head(Mode::Partly, ""), off);
+    }
 
     #[test]
     fn what_is_alike_is_on_one_line_and_a_long_list_of_names_is_cut() {

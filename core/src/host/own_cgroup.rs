@@ -83,7 +83,7 @@ impl OwnCgroup {
                 enter(&make_folder(&unit, "kcm")?)?;
                 Self::below(unit, kcm)
             }
-            Place::Scope { slice, systemd } => Self::scope(slice, systemd, kcm),
+            Place::Scope { slice, systemd } => Self::scope(slice, *systemd, kcm),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The unit of systemd's that a container is in.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cgroup::{Cgroup, Version};
 use super::systemd::{self, PRIVATE_SOCKET, Restriction, Systemd};
@@ -33,9 +33,10 @@ impl Scope {
     /// runtime made a subgroup in it (crun's `container`). None where systemd does not run or has
     /// no such unit at that very place (a cgroup can have any name), where the cpuset controller is
     /// cgroup v1's, with which systemd does nothing, or where `holds_it_alone` denies: any other
-    /// scope is a login session's or a nested node's.
+    /// scope is a login session's or a nested node's. systemd is not waited for beyond the deadline.
     pub fn of(
         cgroup: &Cgroup,
+        deadline: Option<Instant>,
         holds_it_alone: impl FnOnce(&Cgroup) -> Result<bool, super::Error>,
     ) -> Result<Option<Self>, Error> {
         let is_scope = |cgroup: &Cgroup| cgroup.name().ends_with(".scope");
@@ -49,6 +50,9 @@ impl Scope {
         let Some(mut systemd) = Systemd::connect(Path::new(PRIVATE_SOCKET), LIMIT)? else {
             return Ok(None);
         };
+        if let Some(deadline) = deadline {
+            systemd.until(deadline);
+        }
         let unit = at.name().to_owned();
         let is_there = systemd.control_group(&unit)?.as_deref() == Some(at.path());
         Ok(is_there.then_some(Self { unit, cgroup: at, systemd }))

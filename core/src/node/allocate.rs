@@ -8,6 +8,7 @@ use super::pool_judge::PoolJudge;
 use super::said::{damages, forgotten_notice, holders, reclaimed_notices, skipped};
 use super::{Error, Node, now};
 use crate::allocation::{Allocation, CgroupId};
+use crate::host::shield_state::{StateFile, shielded_units};
 use crate::host::{environ, sysfs};
 use crate::notice::Notice;
 use crate::partition::{Policy, Wish};
@@ -42,18 +43,19 @@ impl Node {
     /// administrator should hear of, also where nothing is given.
     pub fn allocate(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Granted, Error> {
         let mut first = Vec::new();
-        let refused = match self.allocate_from(request, &mut first) {
-            Err(error @ Error::Refused(_)) => error,
+        let refusal = match self.allocate_from(request, &mut first) {
+            Err(Error::Refused(refusal)) => refusal,
             result => {
                 notices.append(&mut first);
                 return result;
             }
         };
-        if let Some(usable) = self.obtainable(request)? {
+        let shield = shielded_units(&StateFile::default(), &request.process.boot_id);
+        if let Some(usable) = self.obtainable(request, &shield)? {
             return self.allocate_from(&Request { usable, ..request.clone() }, notices);
         }
         notices.append(&mut first);
-        Err(refused)
+        Err(self.shielded(request, &shield, refusal))
     }
 
     /// Does so from what the owner may use now.

@@ -76,6 +76,22 @@ pub enum Error {
     /// The pool has nothing for this owner.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The shield keeps what the pool has from where this owner is.
+    #[error(
+        "the shield keeps CPUs {cpus} off {unit}, where nothing has them but as a cpuset partition; start \
+         it outside of {unit}, have the pool's containers be partitions where the kernel can (kcm init \
+         --partition={pool}=root), or take the shield off (kcm shield off): {refusal}"
+    )]
+    Shielded {
+        /// The systemd unit right below the root.
+        unit: String,
+        /// The pool's CPUs that it has not.
+        cpus: CpuSet,
+        /// The pool.
+        pool: PoolName,
+        /// What it has to give otherwise.
+        refusal: Box<Refusal>,
+    },
     /// What an owner was given is another's by now.
     #[error(
         "{list} was given to {owner}, and to process {other} before that was bound to it: somebody \

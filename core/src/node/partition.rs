@@ -1,16 +1,18 @@
 //! A container's own CPUs as a cpuset partition: taken under the lock, given back with them, and made
 //! anew where one no longer holds.
 
+use std::collections::BTreeMap;
+
 use super::{Error, Node, pool_as_made};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
 use crate::host::mark::{self, Mark};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
-use crate::host::shield_state::{StateFile, shielded_units};
 use crate::host::{sysfs, workqueues};
 use crate::notice::Notice;
 use crate::partition::{Kind, Policy, Wish};
+use crate::plan::allocate::Refusal;
 use crate::pool::CpuList;
 use crate::request::Request;
 use crate::state::{self, Under};
@@ -79,22 +81,55 @@ impl Node {
     }
 
     /// What an owner could be given beyond what it may use now: CPUs that another's partition has, or
-    /// had a moment ago, are none of anybody else's. None where that is nothing more.
-    pub(super) fn obtainable(&self, request: &Request) -> Result<Option<CpuSet>, Error> {
+    /// had a moment ago, are none of anybody else's, and what the shield keeps off its slice a partition
+    /// has all the same. None where that is nothing more.
+    pub(super) fn obtainable(
+        &self,
+        request: &Request,
+        shield: &BTreeMap<String, CpuSet>,
+    ) -> Result<Option<CpuSet>, Error> {
         let hierarchy = self.hierarchy.as_ref().filter(|hierarchy| hierarchy.has_partitions());
         let (Some(hierarchy), Some(cgroup)) = (hierarchy, &request.cgroup) else { return Ok(None) };
+        let contents = self.conf.unlocked()?;
+        let pool = contents.pool(&request.pool)?.pool;
+        let policy = contents.partition(&request.pool)?;
+        let wish = self.wish(request, pool.exclusive, policy, &mut Vec::new())?;
         let online = sysfs::online(&self.sys_root)?;
-        let shield = shielded_units(&StateFile::default(), &request.process.boot_id);
-        let mut all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, &shield)?;
+        let none = BTreeMap::new();
+        let shield = if wish.kind.is_some() { shield } else { &none };
+        let mut all = hierarchy.at(&cgroup.path).obtainable_cpus(&online, shield)?;
         if let Some(within) = &request.within {
             all = all.intersection(within);
         }
-        let pool = pool_as_made(&self.conf, &request.pool)?;
         let is_one_more = |list: &CpuList<Glance>| {
             let cpus = list.name.cpus();
             cpus.is_subset(&all) && !cpus.is_subset(&request.usable)
         };
         Ok(pool.lists.iter().any(is_one_more).then_some(all))
+    }
+
+    /// Why an owner is refused, where the shield is the reason.
+    pub(super) fn shielded(
+        &self,
+        request: &Request,
+        shield: &BTreeMap<String, CpuSet>,
+        refusal: Refusal,
+    ) -> Error {
+        let kept = || {
+            let own = self.hierarchy.as_ref()?.own();
+            let path = request.cgroup.as_ref().map_or(own.path(), |cgroup| &cgroup.path);
+            let (unit, left) = shield.get_key_value(path.split('/').nth(1)?)?;
+            let lists = pool_as_made(&self.conf, &request.pool).ok()?.lists;
+            let all = lists.iter().fold(CpuSet::new(), |all, list| all.union(list.name.cpus()));
+            let cpus = all.difference(&request.usable).difference(left);
+            (!cpus.is_empty()).then(|| (unit.clone(), cpus))
+        };
+        match kept() {
+            Some((unit, cpus)) => {
+                Error::Shielded { unit, cpus, pool: request.pool.clone(), refusal: refusal.into() }
+            }
+            None => refusal.into(),
+        }
     }
 
     /// Whether this node's kernel can have partitions.

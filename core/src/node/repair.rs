@@ -277,7 +277,8 @@ impl Node {
             let cgroup = self.cgroup_of(hierarchy, allocation)?;
             if cgroup.effective_cpus()? != cpus || self.lost(allocation)?.is_some() {
                 let all = cgroup.processes()?;
-                let mut scope = Scope::of(&cgroup, |at| Ok(at.processes()? == all))?;
+                let mut scope =
+                    Scope::of(&cgroup, self.conf.deadline(), |at| Ok(at.processes()? == all))?;
                 let partition = Wish { kind: allocation.partition, ..Wish::PLAIN };
                 let under = Under::Lock(state);
                 partition::forget(&cgroup)?;

@@ -123,7 +123,7 @@ impl Target {
             None => None,
         };
         let holds_only_init = |cgroup: &Cgroup| Ok(stranger_in(cgroup)?.is_none());
-        let scope = Scope::of(&cgroup, holds_only_init)?;
+        let scope = Scope::of(&cgroup, node.conf.deadline(), holds_only_init)?;
         let its = scope.as_ref().map_or(&cgroup, Scope::cgroup);
         let usable = its.parent().unwrap_or_else(|| hierarchy.at("/")).effective_cpus()?;
         let cgroup_id = CgroupId { path: cgroup.path().to_owned(), inode: cgroup.inode()? };

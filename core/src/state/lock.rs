@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_ends_at_the_deadline_at_the_latest_and_is_never_no_wait() {
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let limit = LockTimeout::default();
+        let cut = limit.until(at(10));
+        assert_eq!(cut.held, limit.held, "what is held is no wait");
+        assert!((9..=10).contains(&cut.waited_for.as_secs()), "{cut:?}");
+        assert_eq!(limit.until(at(40)), limit);
+        assert_eq!(limit.until(Instant::now()).waited_for, SHORTEST);
+    }
+
+    #[test]
     fn the_holder_is_read_from_proc_locks_and_waiters_are_not_it() {
         let locks = "1: POSIX  ADVISORY  WRITE 5 08:02:77 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 708 08:02:77 0 EOF\n\

@@ -81,6 +81,11 @@ impl ConfDir {
         Self { deadline: Some(deadline), ..self }
     }
 
+    /// Beyond which nothing is to be waited for; none where nobody ends this process.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// What is left of that for something that may take so long.
     pub(crate) fn time_left(&self, limit: Duration) -> Duration {
         let left = self.deadline.map(|it| it.saturating_duration_since(Instant::now()));

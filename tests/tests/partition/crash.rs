@@ -1,14 +1,13 @@
 //! The hook killed at, or failed by, every system call that changes anything: nothing stays that
 //! refuses the next container its CPUs.
 
+use kcm_tests::alone::{alone, aside, others_have, partition};
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::crash::{
     Moment, recovers_from_a_kill_at_every_point, survives_an_error_at_every_point,
 };
 use kcm_tests::hook::{HookCall, Ran};
 use kcm_tests::stand_in::{StandIn, new_id};
-
-use super::{alone, aside, others_have, partition};
 
 /// A container that is about to be given its CPUs, or to give them back.
 struct Start {

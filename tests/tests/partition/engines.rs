@@ -2,14 +2,13 @@
 
 use std::process::Command;
 
+use kcm_tests::alone::{alone, others_have, partition};
 use kcm_tests::isolate::{Isolate, status};
 use kcm_tests::kcm::{reconcile, run};
 use kcm_tests::machine::{Guest, effective_cpus, must_be_the_guest};
 use kcm_tests::node::on_a_node;
 use kcm_tests::podman::Podman;
 use kcm_tests::runtime::systemctl;
-
-use super::{alone, others_have, partition};
 
 const EXCLUSIVE: &[&str] = &["kcm.intel.com/pool=exclusive"];
 

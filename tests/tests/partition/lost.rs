@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use kcm_tests::alone::{alone, others_have, partition};
 use kcm_tests::kcm::{kcm, reconcile};
 use kcm_tests::machine::{Offline, cgroup_file, effective_cpus, until};
 use kcm_tests::runtime::with_every_runtime;
 
-use super::{alone, others_have, partition, say};
+use super::say;
 
 #[test]
 fn one_whose_ancestor_was_changed_is_found_and_made_anew() {

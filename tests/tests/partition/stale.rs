@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Command;
 
+use kcm_tests::alone::{alone, aside, others_have, partition};
 use kcm_tests::machine::{cgroup_file, make_cgroup, remove_cgroup};
 use kcm_tests::runtime::with_every_runtime;
 
-use super::{Somebody, alone, aside, others_have, partition, say};
+use super::{Somebody, say};
 
 #[test]
 fn cpus_that_another_branch_sets_aside_for_nobody_are_taken_out_of_the_way() {

@@ -1,9 +1,10 @@
 //! Taken at the start, given back at the end.
 
+use kcm_tests::alone::{alone, aside, others_have, partition};
 use kcm_tests::machine::effective_cpus;
 use kcm_tests::runtime::with_every_runtime;
 
-use super::{alone, aside, others_have, partition, say};
+use super::say;
 
 #[test]
 fn a_container_has_its_cpus_for_itself_alone_until_it_ends() {

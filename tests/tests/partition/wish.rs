@@ -1,8 +1,9 @@
 //! What a container may ask for by its annotation.
 
+use kcm_tests::alone::{alone, partition};
 use kcm_tests::runtime::with_every_runtime;
 
-use super::{alone, partition, say};
+use super::say;
 
 const KEY: &str = "kcm.intel.com/partition";
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use kcm_tests::isolate::Isolate;
+use kcm_tests::isolate::{Isolate, must_be_refused};
 use kcm_tests::kcm::{kcm, run};
 use kcm_tests::machine::until;
 use serde_json::Value;
@@ -72,6 +72,27 @@ fn a_slice_in_which_somebody_holds_the_pools_cpus_without_a_partition_is_left_al
     shield(&conf, &["on"]).succeeded();
     assert!(newcomer("user-0.slice").intersection(&pool()).is_empty());
     shield(&conf, &["off"]).succeeded();
+}
+
+#[test]
+fn an_isolate_that_cannot_be_a_partition_is_refused_with_the_shield_as_the_reason() {
+    let conf = conf();
+    fs::write(conf.path().join("pools/dp/partition"), "none").unwrap();
+    shield(&conf, &["on"]).succeeded();
+    let isolate = Isolate::new(&conf, "dp", &["true"]);
+    let login =
+        ["systemd-run", "--scope", "--quiet", "--slice=user-0.slice", "--unit=session-kcmno"];
+    // A service in which others are, as this one, has no cgroup for it.
+    for (isolate, slice) in
+        [(isolate.clone(), "system.slice"), (isolate.under(login), "user.slice")]
+    {
+        let why = format!("the shield keeps CPUs 3,9-10 off {slice}");
+        must_be_refused(&isolate.run(), &[&why, "kcm shield off", "of pool dp"]);
+        assert_eq!(conf.allocations(), [""; 0]);
+    }
+    shield(&conf, &["off"]).succeeded();
+    let outcome = Isolate::new(&conf, "dp", &["true"]).run();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
 }
 
 #[test]

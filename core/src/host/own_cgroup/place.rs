@@ -28,7 +28,7 @@ pub(super) enum Place {
     /// Below this one, in which kcm is alone, and which it has to leave first.
     AloneIn(Cgroup),
     /// As a scope in this slice.
-    Scope { slice: Cgroup, systemd: Systemd },
+    Scope { slice: Cgroup, systemd: Box<Systemd> },
 }
 
 /// Why a command gets no cgroup of its own.
@@ -86,7 +86,7 @@ impl Place {
             false => return Err(shared()),
         };
         if let Some(slice) = slice_of_session(&own) {
-            return Ok(Self::Scope { slice, systemd });
+            return Ok(Self::Scope { slice, systemd: systemd.into() });
         }
         let is_alone = own.processes()?.iter().all(|pid| pid.as_raw() as u32 == std::process::id());
         match is_alone && systemd.is_delegated(name)? {

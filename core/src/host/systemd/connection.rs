@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::error::Error;
@@ -45,6 +46,11 @@ impl Connection {
             Self { endpoint: endpoint.clone(), stream, received: Vec::new(), serial: 0 };
         connection.log_in()?;
         Ok(Some(connection))
+    }
+
+    /// No call takes longer than until then.
+    pub(super) fn until(&mut self, deadline: Instant) {
+        self.endpoint.until(deadline);
     }
 
     /// `AUTH EXTERNAL` with the user id's digits in hexadecimal; the kernel vouches for it

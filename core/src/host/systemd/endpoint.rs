@@ -18,6 +18,9 @@ use super::wire::Malformed;
 /// How long to wait for systemd to listen again while it executes itself anew.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// What a call is given at the least.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Where systemd listens, and how long it may take.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
@@ -26,12 +29,19 @@ pub(super) struct Endpoint {
     /// What was left of the limit when it last began to run.
     left: Duration,
     since: Instant,
+    /// When whoever asks has no more time, whatever is left.
+    deadline: Option<Instant>,
 }
 
 impl Endpoint {
     /// The time runs from now on.
     pub(super) fn new(socket: PathBuf, limit: Duration) -> Self {
-        Self { socket, limit, left: limit, since: Instant::now() }
+        Self { socket, limit, left: limit, since: Instant::now(), deadline: None }
+    }
+
+    /// Nothing that begins from now on takes longer than until then.
+    pub(super) fn until(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// Stops the time: what kcm does between two calls does not count against systemd.
@@ -42,6 +52,12 @@ impl Endpoint {
     /// Lets the time run on.
     pub(super) fn resume(&mut self) {
         self.since = Instant::now();
+        let until = self.deadline.map(|deadline| deadline.saturating_duration_since(self.since));
+        if let Some(until) = until.filter(|until| *until < self.left) {
+            // Never none, which nobody can answer in.
+            self.left = until.max(SHORTEST);
+            self.limit = self.left;
+        }
     }
 
     /// The time that is left; an error instead of zero.

@@ -24,7 +24,7 @@ mod unit;
 mod wire;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::CpuSet;
 use connection::Connection;
@@ -84,6 +84,11 @@ impl Systemd {
         let endpoint = Endpoint::new(socket.to_owned(), limit);
         let connection = Connection::open(&endpoint)?;
         Ok(connection.map(|connection| Self { endpoint, connection }))
+    }
+
+    /// No call that follows takes longer than until then, whatever the limit leaves it.
+    pub fn until(&mut self, deadline: Instant) {
+        self.connection.until(deadline);
     }
 
     /// The cgroup that systemd has for a scope or a service, as in `/kubepods.slice/cri-1f.scope`;

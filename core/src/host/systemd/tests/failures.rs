@@ -40,6 +40,23 @@ fn a_socket_without_a_listener_is_an_error_after_the_limit() {
 }
 
 #[test]
+fn a_call_ends_at_the_deadline_whatever_the_limit_leaves_it() {
+    let peer = Peer::new(|listener| {
+        let mut stream = log_in(listener);
+        call(&mut stream);
+        stream.write_all(GROUP).unwrap();
+        stream.read_to_end(&mut Vec::new())
+    });
+    let mut systemd = peer.connect(LONG).unwrap();
+    systemd.control_group("init.scope").unwrap();
+    systemd.until(Instant::now() + SHORT);
+    for _ in 0..2 {
+        let error = in_time(SHORT, || systemd.control_group("init.scope").unwrap_err());
+        assert!(matches!(error, Error::Timeout { limit, .. } if limit <= SHORT), "{error}");
+    }
+}
+
+#[test]
 fn a_socket_that_listens_a_little_later_is_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let fd = bound(directory.path());
