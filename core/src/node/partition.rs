@@ -8,7 +8,8 @@ use crate::host::cgroup::{Cgroup, Hierarchy};
 use crate::host::mark::{self, Mark};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
 use crate::host::shield_state::{StateFile, shielded_units};
-use crate::host::{sysfs, workqueues};
+use crate::host::sysfs;
+use crate::host::workqueues::Workqueues;
 use crate::notice::Notice;
 use crate::partition::{Kind, Policy, Wish};
 use crate::pool::CpuList;
@@ -113,7 +114,7 @@ impl Node {
         self.conf.hold(under, || {
             let taken = take_cleared(cgroup, cpus, kind)?;
             // Nobody's task runs there now, whatever becomes of the kernel's own work.
-            if let Err(error) = workqueues::keep_off(&self.sys_root, cpus) {
+            if let Err(error) = Workqueues::new(&self.sys_root).keep_off(cpus) {
                 log::debug!("work of the kernel's own may run on CPUs {cpus}: {error}");
             }
             Ok(taken)

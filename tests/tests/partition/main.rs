@@ -6,6 +6,7 @@ mod cost;
 mod crash;
 mod engines;
 mod lost;
+mod mask;
 mod stale;
 mod taken;
 mod wish;
