@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::text::shorten;
 
 /// The highest CPU number that kcm accepts; Linux is built for at most 8,192 CPUs
@@ -16,7 +18,10 @@ const WORD: usize = u64::BITS as usize;
 /// Parses the kernel's list format (`0-3,8`, strides as `0-31:2/8`; Documentation/admin-guide/
 /// cputopology and `bitmap_parselist` in the kernel's source) and prints its canonical form:
 /// sorted, with ranges, no blanks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+///
+/// Serialised it is that text, empty for the empty set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CpuSet {
     /// Bit `n % 64` of word `n / 64` is CPU `n`. No trailing zero words, so that `Eq` is set equality.
     words: Vec<u64>,
@@ -146,6 +151,18 @@ impl CpuSet {
         }
     }
 
+    /// The set in the kernel's mask format: words of 32 bits in hexadecimal, the highest first, with commas
+    /// between them (`bitmap_parse` in the kernel's lib/bitmap-str.c): `1,0000000c` for `2-3,32`.
+    pub fn to_mask(&self) -> String {
+        let digits = self.to_hex().to_ascii_lowercase();
+        let head = digits.len() % 8;
+        let (head, tail) = digits.split_at(head);
+        let words = (0..tail.len()).step_by(8).map(|at| &tail[at..at + 8]);
+        let words: Vec<&str> =
+            Some(head).filter(|head| !head.is_empty()).into_iter().chain(words).collect();
+        words.join(",")
+    }
+
     fn combine(&self, other: &Self, words: usize, op: impl Fn(u64, u64) -> u64) -> Self {
         let at = |set: &Self, i: usize| set.words.get(i).copied().unwrap_or(0);
         let mut words: Vec<u64> = (0..words).map(|i| op(at(self, i), at(other, i))).collect();
@@ -181,6 +198,20 @@ impl FromStr for CpuSet {
             }
         }
         Ok(ranges.union())
+    }
+}
+
+impl TryFrom<String> for CpuSet {
+    type Error = ParseError;
+
+    fn try_from(text: String) -> Result<Self, ParseError> {
+        Self::parse_possibly_empty(&text)
+    }
+}
+
+impl From<CpuSet> for String {
+    fn from(cpus: CpuSet) -> Self {
+        cpus.to_string()
     }
 }
 

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
+use kcm_core::host::partition;
 use kcm_core::host::shield_state::StateFile;
-use kcm_core::host::workqueues;
+use kcm_core::host::workqueues::Workqueues;
 use kcm_core::plan::Slot;
 use kcm_core::state::{ConfDir, Contents, LockTimeout, Purged};
 
@@ -100,7 +101,11 @@ impl Uninstall {
         if self.place.is_dry_run() {
             return false;
         }
-        match workqueues::restore(Path::new("/")) {
+        let hierarchy = Machine::from_environment().hierarchy().ok();
+        let root = Path::new("/");
+        let given_back = partition::taken_or_isolated(hierarchy.as_ref(), root)
+            .and_then(|partitions| Workqueues::new(root).give_back(&partitions));
+        match given_back {
             Ok(cpus) if cpus.is_empty() => false,
             Ok(cpus) => {
                 log::info!("The kernel's workqueues may use CPUs {cpus} again.");

@@ -118,7 +118,7 @@ impl<'w> Watch<'w> {
     fn set_up(&mut self) -> Result<(), kcm_core::host::Error> {
         let instance = &self.instance;
         instance.write("tracing_on", "0")?;
-        instance.write("tracing_cpumask", &mask(self.cpus))?;
+        instance.write("tracing_cpumask", &self.cpus.to_mask())?;
         instance.write("trace_clock", "mono")?;
         for option in OPTIONS {
             // Not every kernel knows every one.
@@ -211,10 +211,10 @@ impl<'w> Watch<'w> {
         };
         affinity::bind_self(&CpuSet::from_iter([desk])).context("cannot move to another CPU")?;
         let with_desk = self.cpus.union(&CpuSet::from_iter([desk]));
-        self.instance.write("tracing_cpumask", &mask(&with_desk))?;
+        self.instance.write("tracing_cpumask", &with_desk.to_mask())?;
         self.instance.write("trace_marker", word)?;
         let at = now();
-        self.instance.write("tracing_cpumask", &mask(self.cpus))?;
+        self.instance.write("tracing_cpumask", &self.cpus.to_mask())?;
         affinity::bind_self(&self.elsewhere).context("cannot move to other CPUs")?;
         Ok(at)
     }
@@ -271,16 +271,6 @@ fn at_marker(events: &[Event], word: &str) -> Option<u64> {
     events.iter().find(is_it).map(|event| event.at)
 }
 
-/// A set as `tracing_cpumask` takes it: hexadecimal, in groups of eight digits.
-fn mask(cpus: &CpuSet) -> String {
-    let digits = cpus.to_hex();
-    let first = digits.len() % 8;
-    let (head, tail) = digits.split_at(first);
-    let mut groups: Vec<&str> = if head.is_empty() { Vec::new() } else { vec![head] };
-    groups.extend((0..tail.len()).step_by(8).map(|at| &tail[at..at + 8]));
-    groups.join(",")
-}
-
 /// Who has run all the time on CPUs of which nothing was told: whose run time has grown most, or who
 /// was runnable there all along. Nobody: it was idle.
 fn residents(silent: &[u32], before: &[Thread], after: &[Thread]) -> HashMap<u32, i32> {
@@ -300,20 +290,6 @@ fn residents(silent: &[u32], before: &[Thread], after: &[Thread]) -> HashMap<u32
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mask_is_in_groups_of_eight_digits() {
-        for (cpus, expected) in [
-            ("0", "1"),
-            ("0-1", "3"),
-            ("31", "80000000"),
-            ("32", "1,00000000"),
-            ("0,63", "80000000,00000001"),
-            ("64-67", "F,00000000,00000000"),
-        ] {
-            assert_eq!(mask(&cpus.parse().unwrap()), expected, "{cpus}");
-        }
-    }
 
     #[test]
     fn on_a_silent_cpu_is_whoever_has_run_there() {

@@ -160,3 +160,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_mask_is_written_as_the_kernel_reads_it() {
+    for (list, expected) in [
+        ("", "0"),
+        ("0", "1"),
+        ("0-15", "ffff"),
+        ("0-1,6-15", "ffc3"),
+        ("31", "80000000"),
+        ("32", "1,00000000"),
+        ("0-63", "ffffffff,ffffffff"),
+        ("31,64", "1,00000000,80000000"),
+        ("96", "1,00000000,00000000,00000000"),
+    ] {
+        let cpus = CpuSet::parse_possibly_empty(list).unwrap();
+        assert_eq!(cpus.to_mask(), expected, "{list}");
+        assert_eq!(crate::host::sysfs::parse_mask(expected).unwrap(), cpus);
+    }
+}
+
+#[test]
+fn it_is_serialised_as_its_text_and_no_other_text_is_taken_for_it() {
+    for (list, text) in [("2-3,8", "\"2-3,8\""), ("", "\"\"")] {
+        let cpus = CpuSet::parse_possibly_empty(list).unwrap();
+        assert_eq!(serde_json::to_string(&cpus).unwrap(), text);
+        assert_eq!(serde_json::from_str::<CpuSet>(text).unwrap(), cpus);
+    }
+    assert!(serde_json::from_str::<CpuSet>("\"3-2\"").is_err());
+}

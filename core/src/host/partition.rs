@@ -21,11 +21,28 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{Cgroup, Hierarchy};
-use super::{Error, is_gone, own_cgroup, pod, read, regular};
+use super::{Error, is_gone, own_cgroup, pod, read, regular, sysfs};
 use crate::cpu_set::CpuSet;
 use crate::partition::Kind;
 
 pub use stale::{Cleared, InTheWay, clear, give_back};
+
+/// The CPUs that partitions have taken from everybody else.
+pub fn taken(hierarchy: Option<&Hierarchy>, sys_root: &Path) -> CpuSet {
+    let effective = hierarchy.map(|hierarchy| hierarchy.at("/").effective_cpus());
+    match (effective, sysfs::online(sys_root)) {
+        (Some(Ok(effective)), Ok(online)) => online.difference(&effective),
+        _ => CpuSet::new(),
+    }
+}
+
+/// The same, and what is *isolated* beside.
+pub fn taken_or_isolated(hierarchy: Option<&Hierarchy>, sys_root: &Path) -> Result<CpuSet, Error> {
+    let Some(root) = hierarchy.map(|hierarchy| hierarchy.at("/")) else { return Ok(CpuSet::new()) };
+    let path = root.file("cpuset.cpus.isolated");
+    let isolated = parse(&path, &read(&path)?.unwrap_or_default())?;
+    Ok(taken(hierarchy, sys_root).union(&isolated))
+}
 
 /// What a cgroup has for itself, or sets aside for those below it.
 pub(super) const EXCLUSIVE: &str = "cpuset.cpus.exclusive";

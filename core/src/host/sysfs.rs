@@ -156,7 +156,7 @@ fn cpus_in(folder: &Path, names: &[&str]) -> Result<Option<CpuSet>, Error> {
 
 /// Parses the kernel's mask format: words of 32 bits in hexadecimal, the highest first, with commas
 /// (`bitmap_parse` in the kernel's lib/bitmap-str.c). The error names the offending word.
-pub(super) fn parse_mask(text: &str) -> Result<CpuSet, String> {
+pub(crate) fn parse_mask(text: &str) -> Result<CpuSet, String> {
     let mut cpus = CpuSet::new();
     for (index, word) in text.trim().rsplit(',').enumerate() {
         let is_word = word.len() <= 8 && word.bytes().all(|b| b.is_ascii_hexdigit());

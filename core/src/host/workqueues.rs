@@ -1,154 +1,171 @@
 //! Work of the kernel's own that may run on any CPU of a mask (Documentation/core-api/workqueue,
-//! "Affinity Scopes"): kept off CPUs that somebody has for himself alone.
+//! "Affinity Scopes"): kept off CPUs that somebody has for himself alone, and off the shield's.
 //!
-//! The kernel takes the CPUs of partitions of the kind *isolated* out of it by itself, until somebody
-//! writes the mask; those of the kind *root* it leaves in. So what is written is what the mask is now,
-//! less the CPUs, and whatever was asked for before and is not any more is noted.
+//! ```text
+//! /sys/devices/virtual/workqueue/cpumask     where it runs; cpumask_requested: what was written (Linux 6.8)
+//! /run/kcm/workqueues                        what that is made of (`plan::workqueues`); this boot's
+//! /run/kcm/workqueues.lock                   held from the look at both until both are written
+//! ```
+//!
+//! The kernel takes the CPUs of partitions of the kind *isolated* out of the mask by itself, until
+//! somebody writes it; those of the kind *root* it leaves in. So whatever is written is without either.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs2::FileExt as _;
 
 use super::{Error, read, read_existing, regular, sysfs};
 use crate::cpu_set::CpuSet;
+use crate::plan::workqueues::{Layers, Note};
 
 /// Below the folder that has `sys/`.
 const MASK: &str = "sys/devices/virtual/workqueue/cpumask";
 
-/// What was asked for, where the kernel tells (Linux 6.8): the mask itself lacks what is isolated now.
+/// What was asked for, where the kernel tells: the mask itself lacks what is isolated now.
 const REQUESTED: &str = "cpumask_requested";
 
-/// The CPUs of partitions of the kind *isolated*, which no mask that is written may have.
-const ISOLATED: &str = "/sys/fs/cgroup/cpuset.cpus.isolated";
+/// What kcm has done to the mask in this boot.
+const NOTE: &str = "/run/kcm/workqueues";
 
-/// The CPUs that kcm has taken out of the mask in this boot.
-const TAKEN: &str = "/run/kcm/workqueues";
+/// How long another that writes the mask is waited for: two writes.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes CPUs out of the mask, where they are in it, and notes which; under the lock.
-pub fn keep_off(sys_root: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    keep_off_noting(&sys_root.join(MASK), Path::new(TAKEN), cpus)
+/// The mask of this node.
+#[derive(Debug)]
+pub struct Workqueues {
+    mask: PathBuf,
+    note: PathBuf,
 }
 
-/// Puts back into the mask what kcm has taken out. Which CPUs; empty where there is nothing to do.
-pub fn restore(sys_root: &Path) -> Result<CpuSet, Error> {
-    let text = read(Path::new(ISOLATED))?.unwrap_or_default();
-    let isolated = CpuSet::parse_possibly_empty(&text).unwrap_or_default();
-    restore_noted(&sys_root.join(MASK), Path::new(TAKEN), &isolated)
-}
-
-fn keep_off_noting(mask: &Path, taken: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    let file = match regular::open_to_change(mask) {
-        Ok(file) => file,
-        Err(e) if super::is_gone(&e) => return Ok(()),
-        Err(e) => return Err(Error::io("open", mask, &e)),
-    };
-    // By one read: 8,192 CPUs have 2,304 characters.
-    let mut bytes = [0; 4096];
-    let length = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", mask, &e))?;
-    let now = parse(mask, &String::from_utf8_lossy(&bytes[..length]))?;
-    let ours = now.intersection(cpus);
-    let left = now.difference(&ours);
-    // The kernel's work must run somewhere.
-    if ours.is_empty() || left.is_empty() {
-        return Ok(());
+impl Workqueues {
+    /// Of the node whose `sys/` is in `sys_root`.
+    pub fn new(sys_root: &Path) -> Self {
+        Self { mask: sys_root.join(MASK), note: NOTE.into() }
     }
-    let asked_for = match read(&mask.with_file_name(REQUESTED))? {
-        Some(text) => parse(mask, &text)?,
-        None => now,
-    };
-    note(taken, &noted(taken)?.union(&asked_for.difference(&left)))?;
-    put(&file, mask, &left)
-}
 
-fn restore_noted(mask: &Path, taken: &Path, isolated: &CpuSet) -> Result<CpuSet, Error> {
-    let all = noted(taken)?;
-    let ours = all.difference(isolated);
-    if !ours.is_empty() {
-        let now = parse(mask, &read_existing(mask)?)?;
-        let file = regular::open_to_change(mask).map_err(|e| Error::io("open", mask, &e))?;
-        put(&file, mask, &now.union(&ours))?;
-        // Those that are isolated are somebody's still, and put back when uninstall is run again.
-        match all.intersection(isolated) {
-            stay if !stay.is_empty() => note(taken, &stay)?,
-            _ => std::fs::remove_file(taken).map_err(|e| Error::io("remove", taken, &e))?,
+    /// Takes CPUs of a partition out of the mask, where they are in it.
+    pub fn keep_off(&self, cpus: &CpuSet) -> Result<(), Error> {
+        let file = match regular::open_to_change(&self.mask) {
+            Ok(file) => file,
+            Err(e) if super::is_gone(&e) => return Ok(()),
+            Err(e) => return Err(Error::io("open", &self.mask, &e)),
+        };
+        if self.used(&file)?.intersection(cpus).is_empty() {
+            return Ok(());
+        }
+        self.change(|layers| Ok(layers.keep_off(cpus, &self.used(&file)?))).map(drop)
+    }
+
+    /// What the mask is made of; none where there is no mask.
+    pub fn layers(&self) -> Result<Option<Layers>, Error> {
+        match self.mask.exists() {
+            true => self.read().map(Some),
+            false => Ok(None),
         }
     }
-    Ok(ours)
+
+    /// Has the mask be what the shield wishes, but for CPUs that hooks have taken out, and those that
+    /// partitions have.
+    pub fn shield(&self, wish: &CpuSet, partitions: &CpuSet) -> Result<(), Error> {
+        self.change(|layers| Ok(Some(layers.shielded(wish, partitions)))).map(drop)
+    }
+
+    /// Puts back into the mask what hooks have taken out, but for what partitions have. Which CPUs; empty
+    /// where there is nothing to do.
+    pub fn give_back(&self, partitions: &CpuSet) -> Result<CpuSet, Error> {
+        if !self.note.exists() {
+            return Ok(CpuSet::new());
+        }
+        self.change(|layers| Ok(Some(layers.given_back(partitions))))
+    }
+
+    /// Which CPUs have come into the mask.
+    fn change(
+        &self,
+        new: impl FnOnce(&Layers) -> Result<Option<Layers>, Error>,
+    ) -> Result<CpuSet, Error> {
+        let _lock = self.lock()?;
+        let before = self.read()?;
+        let Some(now) = new(&before)? else { return Ok(CpuSet::new()) };
+        let (was, is) = (before.mask().clone(), now.mask().clone());
+        let is_over = now.are_others_alone();
+        self.write_note(&Note { now, before })?;
+        if is != was {
+            let file = regular::open_to_change(&self.mask);
+            let file = file.map_err(|e| Error::io("open", &self.mask, &e))?;
+            let text = format!("{}\n", is.to_mask());
+            let written = file.write_all_at(text.as_bytes(), 0);
+            written.map_err(|e| Error::io("write", &self.mask, &e))?;
+        }
+        if is_over {
+            std::fs::remove_file(&self.note).map_err(|e| Error::io("remove", &self.note, &e))?;
+        }
+        Ok(is.difference(&was))
+    }
+
+    /// What the kernel's work may use now, by one read: 8,192 CPUs have 2,304 characters.
+    fn used(&self, file: &File) -> Result<CpuSet, Error> {
+        let mut bytes = [0; 4096];
+        let length = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &self.mask, &e))?;
+        parse(&self.mask, &String::from_utf8_lossy(&bytes[..length]))
+    }
+
+    fn read(&self) -> Result<Layers, Error> {
+        let note = match read(&self.note)? {
+            None => None,
+            Some(text) => Some(serde_json::from_str(&text).map_err(|e| {
+                Error::malformed(&self.note, format!("{e}; remove it, and see to the mask"))
+            })?),
+        };
+        let requested = self.mask.with_file_name(REQUESTED);
+        let mask = match read(&requested)? {
+            Some(text) => parse(&requested, &text)?,
+            None => parse(&self.mask, &read_existing(&self.mask)?)?,
+        };
+        Ok(Note::layers(note, mask))
+    }
+
+    fn lock(&self) -> Result<File, Error> {
+        let folder = self.note.parent().unwrap_or(Path::new("/"));
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|e| Error::io("make", folder, &e))?;
+        let path = self.note.with_extension("lock");
+        let lock = rewritable(&path).map_err(|e| Error::io("open", &path, &e))?;
+        let begun = Instant::now();
+        while let Err(e) = lock.try_lock_exclusive() {
+            if begun.elapsed() > PATIENCE {
+                return Err(Error::io("lock", &path, &e));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(lock)
+    }
+
+    fn write_note(&self, note: &Note) -> Result<(), Error> {
+        let staged = self.note.with_extension("new");
+        let written = serde_json::to_vec(note).map_err(io::Error::other).and_then(|text| {
+            let file = rewritable(&staged)?;
+            file.set_len(0)?;
+            file.write_all_at(&text, 0)?;
+            std::fs::rename(&staged, &self.note)
+        });
+        written.map_err(|e| Error::io("write", &self.note, &e))
+    }
+}
+
+fn rewritable(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn parse(mask: &Path, text: &str) -> Result<CpuSet, Error> {
-    sysfs::parse_mask(text).map_err(|cause| Error::malformed(mask, cause))
-}
-
-fn put(file: &File, mask: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    let written = file.write_all_at(format!("{}\n", kernels_mask(cpus)).as_bytes(), 0);
-    written.map_err(|e| Error::io("write", mask, &e))
-}
-
-/// In words of 32 bits, the highest first, with commas between them.
-fn kernels_mask(cpus: &CpuSet) -> String {
-    let digits = cpus.to_hex().to_ascii_lowercase();
-    let words: Vec<&[u8]> = digits.as_bytes().rchunks(8).rev().collect();
-    let words = words.into_iter().map(|word| String::from_utf8_lossy(word).into_owned());
-    words.collect::<Vec<_>>().join(",")
-}
-
-fn noted(taken: &Path) -> Result<CpuSet, Error> {
-    let text = read(taken)?.unwrap_or_default();
-    CpuSet::parse_possibly_empty(&text).map_err(|e| Error::malformed(taken, e.to_string()))
-}
-
-fn note(taken: &Path, cpus: &CpuSet) -> Result<(), Error> {
-    let folder = taken.parent().unwrap_or(Path::new("/"));
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|e| Error::io("make", folder, &e))?;
-    let staged = taken.with_extension("new");
-    let mut access = std::fs::OpenOptions::new();
-    let opened = access.write(true).create(true).truncate(true).mode(0o600).open(&staged);
-    let written = opened
-        .and_then(|file| file.write_all_at(cpus.to_string().as_bytes(), 0))
-        .and_then(|()| std::fs::rename(&staged, taken));
-    written.map_err(|e| Error::io("write", taken, &e))
+    // Of a plain file, what a shorter text has left of a longer one is another line.
+    let line = text.lines().next().unwrap_or_default();
+    sysfs::parse_mask(line).map_err(|cause| Error::malformed(mask, cause))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpus_are_taken_out_once_and_put_back_beside_what_others_did() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mask, taken) = (folder.path().join("cpumask"), folder.path().join("kcm/workqueues"));
-        let text = || std::fs::read_to_string(&mask).unwrap();
-        let off = |cpus: &str| keep_off_noting(&mask, &taken, &cpus.parse().unwrap()).unwrap();
-        // A kernel without workqueues' mask.
-        off("2-3");
-        assert!(!taken.exists());
-        std::fs::write(&mask, "1,0000ffff\n").unwrap();
-        off("2-3");
-        assert_eq!(text(), "1,0000fff3\n");
-        off("2-3,32");
-        // A plain file keeps what a shorter text leaves of it, which the kernel's does not.
-        assert!(text().starts_with("fff3\n"), "{}", text());
-        std::fs::write(&mask, "00,0000f0f3\n").unwrap();
-        off("0-15");
-        off("40");
-        assert_eq!(text(), "00,0000f0f3\n");
-        let restored = |isolated: &str| {
-            let isolated = CpuSet::parse_possibly_empty(isolated).unwrap();
-            restore_noted(&mask, &taken, &isolated).unwrap().to_string()
-        };
-        assert_eq!(restored("32"), "2-3");
-        assert!(text().starts_with("f0ff\n"), "{}", text());
-        std::fs::write(&mask, "f0ff\n").unwrap();
-        assert_eq!(restored(""), "32");
-        assert!(text().starts_with("1,0000f0ff\n"), "{}", text());
-        assert!(!taken.exists() && restored("").is_empty());
-        // What an isolated partition has is not in the mask, and would not come back by itself.
-        std::fs::write(&mask, "ff0f\n").unwrap();
-        std::fs::write(mask.with_file_name(REQUESTED), "ffff\n").unwrap();
-        off("2-3");
-        assert!(text().starts_with("ff03\n"), "{}", text());
-        assert_eq!(restored(""), "2-7");
-    }
-}
+mod tests;

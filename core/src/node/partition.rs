@@ -9,7 +9,8 @@ use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
 use crate::host::mark::{self, Mark};
 use crate::host::partition::{self, Cleared, InTheWay, NotTaken, State, Taken};
-use crate::host::{sysfs, workqueues};
+use crate::host::sysfs;
+use crate::host::workqueues::Workqueues;
 use crate::notice::Notice;
 use crate::partition::{Kind, Policy, Wish};
 use crate::plan::allocate::Refusal;
@@ -148,7 +149,7 @@ impl Node {
         self.conf.hold(under, || {
             let taken = take_cleared(cgroup, cpus, kind)?;
             // Nobody's task runs there now, whatever becomes of the kernel's own work.
-            if let Err(error) = workqueues::keep_off(&self.sys_root, cpus) {
+            if let Err(error) = Workqueues::new(&self.sys_root).keep_off(cpus) {
                 log::debug!("work of the kernel's own may run on CPUs {cpus}: {error}");
             }
             Ok(taken)

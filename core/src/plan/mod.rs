@@ -6,6 +6,7 @@ pub mod init;
 pub mod reconcile;
 pub mod release;
 pub mod shield;
+pub mod workqueues;
 
 use crate::allocation::{Allocation, Owner};
 use crate::pool::PoolName;

@@ -127,6 +127,8 @@ pub struct Found {
     pub item: Item,
     /// Its value.
     pub now: String,
+    /// The value that it would have without a shield, where more than what is kept tells.
+    pub before: Option<String>,
     /// Why nobody can change it.
     pub fixed: Option<String>,
 }
@@ -134,7 +136,7 @@ pub struct Found {
 impl Found {
     /// One that can be changed, as far as is known.
     pub fn new(item: Item, now: impl Into<String>) -> Self {
-        Self { item, now: now.into(), fixed: None }
+        Self { item, now: now.into(), before: None, fixed: None }
     }
 }
 
@@ -328,13 +330,14 @@ pub struct Plan {
 /// What to do so that the node's own work keeps off the shield's CPUs.
 pub fn on(found: &[Found], kept: &[Kept], wish: &Wish) -> Plan {
     let all: BTreeMap<_, _> = kept.iter().map(|kept| (kept.item.key(), kept)).collect();
-    let before = |found: &Found| match all.get(&found.item.key()) {
-        Some(kept) => kept.base(&found.now).to_owned(),
-        None => born(found, kept).unwrap_or(&found.now).to_owned(),
+    let before = |found: &Found| match (&found.before, all.get(&found.item.key())) {
+        (Some(before), _) => before.clone(),
+        (None, Some(kept)) => kept.base(&found.now).to_owned(),
+        (None, None) => born(found, kept).unwrap_or(&found.now).to_owned(),
     };
     let mut plan = Plan::default();
     for found in found {
-        let Found { item, now, fixed } = found;
+        let Found { item, now, fixed, .. } = found;
         let before = before(found);
         let step = |wanted: &str| Step {
             item: item.clone(),
@@ -369,11 +372,12 @@ pub fn off(found: &[Found], kept: &[Kept]) -> Plan {
     let mut plan = Plan::default();
     for found in found {
         let Found { item, now, .. } = found;
-        let (before, wanted) = match all.get(&item.key()) {
-            Some(kept) if kept.is_ours(now) => (&kept.before, &kept.before),
+        let (before, wanted) = match (&found.before, all.get(&item.key())) {
+            (Some(before), _) => (before, before),
+            (None, Some(kept)) if kept.is_ours(now) => (&kept.before, &kept.before),
             // The slice's cpuset is about to be written, which takes it away.
-            _ if item.kind == Kind::Thread => (now, now),
-            Some(kept) => {
+            (None, _) if item.kind == Kind::Thread => (now, now),
+            (None, Some(kept)) => {
                 let why = format!(
                     "somebody has set it since: it was {}, and the shield set {}",
                     said(&kept.before),
@@ -382,7 +386,7 @@ pub fn off(found: &[Found], kept: &[Kept]) -> Plan {
                 plan.left.push(Left { item: item.clone(), now: now.clone(), why });
                 continue;
             }
-            None => match born(found, kept) {
+            (None, None) => match born(found, kept) {
                 Some(before) => (before, before),
                 None => continue,
             },

@@ -7,6 +7,7 @@ mod crash;
 mod deadline;
 mod engines;
 mod lost;
+mod mask;
 mod shielded;
 mod stale;
 mod taken;

@@ -31,7 +31,7 @@ pub(super) fn find(host: &Host) -> Option<Found> {
              {VARIABLE} in its environment, or it moves interrupts back"
         )
     });
-    Some(Found { item: Item::new(Kind::Irqbalance, ""), now, fixed })
+    Some(Found { fixed, ..Found::new(Item::new(Kind::Irqbalance, ""), now) })
 }
 
 fn is_a_service(host: &Host, pid: Pid) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! apply        the plan, item by item, each read back; what it remembers, in the file
-//! control      items that are one file: read, written
+//! control      items that are one file: read, written (the mask of workqueues: `host::workqueues`)
 //! interrupts  network  cpus     which of those there are
 //! threads      affinities: kernel threads; those of others, which a cpuset write takes away
 //! slices       systemd's AllowedCPUs
@@ -27,10 +27,12 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::cgroup::{Hierarchy, Version};
 use super::procfs::Procfs;
 use super::systemd::{self, Systemd};
-use super::{Error, read, sysfs};
+use super::workqueues::Workqueues;
+use super::{Error, partition, read};
 use crate::CpuSet;
 use crate::plan::shield::boot::Booted;
 use crate::plan::shield::{self, Found, Item, Kept, Kind, Plan, Step, Wish, cpus as cpus_of};
+use crate::plan::workqueues::Layers;
 
 pub use apply::{Aim, Done, World, carry_out};
 
@@ -47,6 +49,7 @@ pub struct Host {
     /// Of irqbalance and of threads: only where the host's processes are seen.
     sees_processes: bool,
     possible: CpuSet,
+    workqueues: Workqueues,
 }
 
 impl Host {
@@ -64,8 +67,9 @@ impl Host {
             true => Systemd::connect(Path::new(systemd::PRIVATE_SOCKET), SYSTEMD)?,
             false => None,
         };
+        let workqueues = Workqueues::new(sys_root);
         let sys_root = sys_root.to_owned();
-        Ok(Self { sys_root, procfs, hierarchy, systemd, sees_processes, possible })
+        Ok(Self { sys_root, procfs, hierarchy, systemd, sees_processes, possible, workqueues })
     }
 
     /// Whether systemd's units can be kept off CPUs.
@@ -193,37 +197,37 @@ impl Host {
 
     /// The CPUs that partitions have taken from everybody else.
     fn partitioned(&self) -> CpuSet {
-        let effective = self.hierarchy.as_ref().map(|hierarchy| hierarchy.at("/").effective_cpus());
-        let online = sysfs::online(&self.sys_root);
-        match (effective, online) {
-            (Some(Ok(effective)), Ok(online)) => online.difference(&effective),
-            _ => CpuSet::new(),
+        partition::taken(self.hierarchy.as_ref(), &self.sys_root)
+    }
+
+    /// But for CPUs that partitions have: work would come onto those.
+    fn write_workqueues(&self, value: &str) -> Result<(), String> {
+        let said = |e: Error| e.to_string();
+        let theirs = partition::taken_or_isolated(self.hierarchy.as_ref(), &self.sys_root);
+        let wish = cpus_of(value);
+        self.workqueues.shield(&wish, &theirs.map_err(said)?).map_err(said)?;
+        let seen = self.read_workqueues().map_err(said)?.map(|found| found.now);
+        match wish.difference(&cpus_of(&seen.unwrap_or_default())) {
+            kept_out if kept_out.is_empty() => Ok(()),
+            kept_out => Err(format!(
+                "CPUs {kept_out} stay out of it for as long as a partition has them: run it once more \
+                 when that has ended"
+            )),
         }
     }
 
-    /// Of the mask that is written the kernel does not take out the CPUs of isolated partitions, as it
-    /// does when one is made, nor those of other partitions at all: work would come onto those.
-    fn write_workqueues(&self, item: &Item, value: &str) -> Result<(), String> {
-        let root = self.hierarchy.as_ref().map(|hierarchy| hierarchy.at("/"));
-        let isolated = root.map(|root| read(&root.file("cpuset.cpus.isolated")));
-        let isolated = isolated.transpose().map_err(|e| e.to_string())?.flatten();
-        let theirs = cpus_of(isolated.unwrap_or_default().trim()).union(&self.partitioned());
-        let cpus = cpus_of(value).difference(&theirs);
-        let kept_out = cpus_of(value).intersection(&theirs);
-        if cpus.is_empty() || kept_out.is_empty() {
-            return control::write_item(self, item, value);
-        }
-        control::write_item(self, item, &cpus.to_string())?;
-        Err(format!(
-            "CPUs {kept_out} stay out of it for as long as a partition has them: run it once more when \
-             that has ended"
-        ))
+    fn read_workqueues(&self) -> Result<Option<Found>, Error> {
+        let found = |layers: Layers| Found {
+            before: Some(layers.others().to_string()),
+            ..Found::new(Item::new(Kind::Workqueues, ""), layers.seen_by_the_shield().to_string())
+        };
+        Ok(self.workqueues.layers()?.map(found))
     }
 
     fn single_files(&mut self) -> Result<Vec<Found>, Error> {
-        let kinds = [Kind::NewInterrupts, Kind::Workqueues, Kind::Watchdog, Kind::Statistics];
-        let mut found = Vec::new();
-        for item in kinds.map(|kind| Item::new(kind, "")) {
+        let mut found: Vec<Found> = self.read_workqueues()?.into_iter().collect();
+        for kind in [Kind::NewInterrupts, Kind::Watchdog, Kind::Statistics] {
+            let item = Item::new(kind, "");
             let now = control::read_item(self, &item)?;
             found.extend(now.map(|now| Found::new(item, now)));
         }
@@ -238,6 +242,7 @@ impl World for Host {
             Kind::Irqbalance => Ok(irqbalance::banned(self)),
             Kind::Slice => slices::read_unit(self, &item.name),
             Kind::Thread | Kind::KernelThread => threads::read_thread(self, item).map_err(said),
+            Kind::Workqueues => Ok(self.read_workqueues().map_err(said)?.map(|found| found.now)),
             _ => control::read_item(self, item).map_err(said),
         }
     }
@@ -247,7 +252,7 @@ impl World for Host {
             Kind::Irqbalance => irqbalance::ban(self, value),
             Kind::Slice => slices::write_unit(self, &item.name, value),
             Kind::Thread | Kind::KernelThread => threads::bind(self, item, value),
-            Kind::Workqueues => self.write_workqueues(item, value),
+            Kind::Workqueues => self.write_workqueues(value),
             _ => control::write_item(self, item, value),
         }
     }

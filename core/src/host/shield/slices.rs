@@ -35,7 +35,7 @@ pub(super) fn find(host: &mut Host) -> Result<Vec<Found>, Error> {
         let item = Item::new(Kind::Slice, unit);
         match read_unit(host, unit) {
             Ok(now) => found.extend(now.map(|now| Found::new(item, now))),
-            Err(why) => found.push(Found { item, now: String::new(), fixed: Some(why) }),
+            Err(why) => found.push(Found { fixed: Some(why), ..Found::new(item, "") }),
         }
     }
     Ok(found)

@@ -52,7 +52,7 @@ pub(super) fn kernel(host: &Host, kept: &[Kept]) -> Result<Vec<Found>, Error> {
             None => Some(&all).filter(|_| host.possible.difference(&partitioned) == allowed),
         };
         let now = now.cloned().unwrap_or_else(|| allowed.to_string());
-        found.push(Found { item, now, fixed });
+        found.push(Found { fixed, ..Found::new(item, now) });
     }
     Ok(found)
 }
