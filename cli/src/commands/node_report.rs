@@ -53,6 +53,7 @@ impl NodeReport {
             let topology = machine.topology(&machine.isolated()?)?.into();
             // Whoever waited for the lock in vain does not wait once more.
             let facts = description.as_ref().and_then(|_| look(&machine, &dir).ok());
+            findings.guarded(facts.as_ref());
             let isolation = Isolation::of(facts.as_ref());
             let checks = Checks { config_directory: check, isolation };
             let report = Report { checks, description, topology };
