@@ -147,7 +147,11 @@ fn partition(facts: &Facts, pool: &Pool) -> (Guard, bool) {
 }
 
 fn default_pool(facts: &Facts, pool: &Pool) -> Guard {
-    let (mut kept, mut without, mut broken, mut unknown) = (vec![], vec![], vec![], vec![]);
+    if facts.engines.is_empty() {
+        return Guard::unknown("no container engine can be seen here".to_owned());
+    }
+    let (mut kept, mut broken, mut without, mut unknown) = (vec![], vec![], vec![], vec![]);
+    let mut runtimes = String::new();
     for Engine { name, called, .. } in &facts.engines {
         let default = match called {
             Ok(called) => called.as_ref().and_then(|called| called.default_pool.as_deref()),
@@ -157,41 +161,33 @@ fn default_pool(facts: &Facts, pool: &Pool) -> Guard {
             }
         };
         match default.map(|default| (default, fit_beside(facts, default, pool))) {
-            None => without.push(*name),
-            Some((default, Ok(()))) => kept.push(format!("{default} ({name})")),
-            Some((default, Err(why))) => broken.push((*name, format!("{default} ({name}), {why}"))),
+            Some((default, Ok(()))) => {
+                kept.push(format!("{default} ({name})"));
+                continue;
+            }
+            Some((default, Err(why))) => broken.push(format!("{default} ({name}), {why}")),
+            None => without.push((*name).to_owned()),
         }
+        runtimes += &format!("--runtime={name} ");
     }
-    let listed = |before: &str, all: &[String]| match all {
-        [] => None,
-        _ => Some(format!("{before}{}", all.join(", "))),
+    let said = |before: &str, all: &[String], after: &str| {
+        (!all.is_empty()).then(|| format!("{before}{}{after}", all.join(", ")))
     };
-    let none = format!("no default pool ({})", without.join(", "));
-    let broken_ones: Vec<String> = broken.iter().map(|(_, what)| what.clone()).collect();
     let said = [
-        listed("containers without a pool run on ", &kept),
-        listed("containers without a pool are to run on ", &broken_ones),
-        (!without.is_empty()).then_some(none),
-        listed("", &unknown),
+        said("containers without a pool run on ", &kept, ""),
+        said("containers without a pool are to run on ", &broken, ""),
+        said("no default pool (", &without, ")"),
+        said("", &unknown, ""),
     ];
     let message = said.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    if facts.engines.is_empty() {
-        return Guard::unknown("no container engine can be seen here".to_owned());
-    }
-    let open: Vec<&str> = without.into_iter().chain(broken.iter().map(|(name, _)| *name)).collect();
-    if open.is_empty() {
-        return match unknown[..] {
-            [] => Guard::holds(message),
-            _ => Guard::unknown(message),
-        };
-    }
-    let runtimes: Vec<String> = open.iter().map(|name| format!("--runtime={name}")).collect();
     let default = if fit_beside(facts, INFRA, pool).is_ok() { INFRA } else { "POOL" };
-    let words = format!("install {} --default-pool={default}", runtimes.join(" "));
+    let words = format!("install {runtimes}--default-pool={default}");
     let remedy = command(&facts.conf_dir, &words);
-    match kept[..] {
-        [] => Guard::missing(message, remedy),
-        _ => Guard::partly(message, remedy),
+    match (kept.is_empty(), runtimes.is_empty()) {
+        (_, true) if unknown.is_empty() => Guard::holds(message),
+        (_, true) => Guard::unknown(message),
+        (false, false) => Guard::partly(message, remedy),
+        (true, false) => Guard::missing(message, remedy),
     }
 }
 
