@@ -1,11 +1,11 @@
 //! Where the kernel shows this machine, as the environment says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use kcm_core::host::cgroup::Hierarchy;
 use kcm_core::host::procfs::Procfs;
-use kcm_core::host::{shield, sysfs};
+use kcm_core::host::{files, partition, shield, sysfs};
 use kcm_core::state::ConfDir;
 use kcm_core::topology::Topology;
 use kcm_core::topology::kernel_cmdline::isolcpus;
@@ -102,6 +102,27 @@ impl Machine {
     /// The boot that this is.
     pub(crate) fn boot_id(&self) -> anyhow::Result<String> {
         Ok(Procfs::new(&self.proc_root).boot_id()?)
+    }
+
+    /// Whether the kernel can have cpuset partitions below ordinary cgroups: by its release where the root
+    /// of the hierarchy, which tells, cannot be seen.
+    pub(crate) fn can_have_partitions(&self) -> anyhow::Result<bool> {
+        if let Ok(hierarchy) = self.hierarchy()
+            && hierarchy.is_whole()
+        {
+            return Ok(hierarchy.has_partitions());
+        }
+        let release = self.proc_root.join("sys/kernel/osrelease");
+        let text = files::read_text(&release)?;
+        let text = text.with_context(|| format!("there is no {}", release.display()))?;
+        let own = Procfs::new(&self.proc_root).own_cgroup()?;
+        Ok(partition::can_have_them(&text, &own))
+    }
+
+    /// Whether this process sees the machine as the host does, as far as anybody has said: a container
+    /// is told where the host's procfs is.
+    pub(crate) fn is_the_hosts(&self) -> bool {
+        self.proc_root == Path::new("/proc")
     }
 
     /// The cpuset hierarchy.

@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod doctor;
 mod engines;
+mod guards;
 mod logging;
 mod machine;
 mod metrics;

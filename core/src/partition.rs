@@ -58,6 +58,16 @@ impl Wish {
 }
 
 impl Policy {
+    /// Whether each container that asks for nothing else is a partition, where the kernel can; by `auto`
+    /// where none of them stands beside somebody whom others give CPUs.
+    pub fn is_for_each(self, are_beside_nobody: bool) -> bool {
+        match self.choice {
+            Choice::None => false,
+            Choice::Auto => are_beside_nobody || self.required,
+            Choice::Kind(_) => true,
+        }
+    }
+
     /// What a container gets that asks for this, or for nothing.
     ///
     /// A pool that says `auto` leaves the choice to its containers; `required` leaves them none but
@@ -207,6 +217,20 @@ mod tests {
             ["", "member", "Root", "root needed", "none required", "root required x", "required"]
         {
             assert!(bad.parse::<Policy>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn whose_pool_says_auto_is_a_partition_only_beside_nobody_unless_it_is_required() {
+        for (says, beside_nobody, beside_others) in [
+            ("auto", true, false),
+            ("auto required", true, true),
+            ("root", true, true),
+            ("isolated", true, true),
+            ("none", false, false),
+        ] {
+            let found = [true, false].map(|beside| policy(says).is_for_each(beside));
+            assert_eq!(found, [beside_nobody, beside_others], "{says}");
         }
     }
 

@@ -15,6 +15,9 @@ pub const HANDLER: &str = "kcm";
 /// The annotations that are let through (path.Match of Go).
 const ANNOTATIONS: &str = "kcm.intel.com/*";
 
+const DEFAULT_NAME: &str = "default_runtime_name";
+/// The default handler where none is named.
+const BUILT_IN: &str = "runc";
 const BASE_SPEC: &str = "base_runtime_spec";
 const POD_ANNOTATIONS: &str = "pod_annotations";
 
@@ -56,8 +59,8 @@ impl Place {
         };
         let containerd = ["plugins", plugin, "containerd"];
         let table = find(document, &containerd);
-        let name = table.and_then(|table| table.get("default_runtime_name"));
-        let name = name.and_then(Item::as_str).unwrap_or("runc");
+        let name = table.and_then(|table| table.get(DEFAULT_NAME));
+        let name = name.and_then(Item::as_str).unwrap_or(BUILT_IN);
         if name == HANDLER {
             return Err(Error::Content(format!(
                 "its default_runtime_name is {HANDLER:?}, the handler that kcm makes: name another \
@@ -206,6 +209,24 @@ pub fn has_handler(config: &str, base_spec: &str) -> Result<bool, Error> {
     let handler = |name| runtimes.and_then(|all| all.get(name)?.as_table_like());
     let named = handler(HANDLER).and_then(|handler| handler.get(BASE_SPEC)?.as_str());
     Ok(named == Some(base_spec) && handler(&place.default).is_some())
+}
+
+/// The base specs of our handler and of the default one, in a main file and what it imports: the last
+/// that names one decides.
+pub fn base_specs(files: &[&str]) -> Result<[Option<String>; 2], Error> {
+    let documents = files.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let places = documents.iter().map(Place::of).collect::<Result<Vec<_>, _>>()?;
+    let all = || documents.iter().zip(&places).rev();
+    let named = all().find_map(|(document, place)| {
+        let table = find(document, &place.containerd)?;
+        table.get(DEFAULT_NAME)?.as_str()
+    });
+    Ok([HANDLER, named.unwrap_or(BUILT_IN)].map(|name| {
+        all().find_map(|(document, place)| {
+            let handler = find(document, &place.runtimes())?.get(name)?.as_table_like()?;
+            Some(handler.get(BASE_SPEC)?.as_str()?.to_owned())
+        })
+    }))
 }
 
 /// The main file without that import.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Hook, HookBuilder};
+use serde_json::Value;
 
 use crate::Error;
 
@@ -15,6 +16,9 @@ const LOCK_TIMEOUT: u32 = 10;
 
 /// When a runtime calls the hook: the stages that the hook knows what to do in.
 pub const STAGES: [&str; 2] = ["createRuntime", "poststop"];
+
+const CONF_DIR: &str = "--conf-dir=";
+const DEFAULT_POOL: &str = "--default-pool=";
 
 /// How an engine is to call the hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +43,9 @@ pub struct DefaultPool {
 impl HookCall {
     /// The call in a stage; without one the hook goes by the status in the container's state.
     pub(crate) fn at(&self, stage: Option<&str>) -> Result<Hook, Error> {
-        let mut args = vec!["kcm-hook".into(), format!("--conf-dir={}", self.conf_dir.display())];
+        let mut args = vec!["kcm-hook".into(), format!("{CONF_DIR}{}", self.conf_dir.display())];
         if let Some(DefaultPool { pool, allow_none }) = &self.default_pool {
-            args.push(format!("--default-pool={pool}"));
+            args.push(format!("{DEFAULT_POOL}{pool}"));
             if !allow_none.is_empty() {
                 args.push(format!("--allow-none={}", allow_none.join(",")));
             }
@@ -58,9 +62,37 @@ impl HookCall {
     }
 }
 
+/// The configuration directory and the default pool that a hook in an engine's files is called with.
+pub fn called_with(hook: &Value) -> [Option<&str>; 2] {
+    [CONF_DIR, DEFAULT_POOL].map(|flag| {
+        let args = hook["args"].as_array().into_iter().flatten();
+        args.filter_map(Value::as_str).find_map(|arg| arg.strip_prefix(flag))
+    })
+}
+
 #[cfg(test)]
 pub(crate) fn example(default_pool: Option<&str>) -> HookCall {
     let default_pool =
         default_pool.map(|pool| DefaultPool { pool: pool.into(), allow_none: vec![] });
     HookCall { program: "/opt/kcm/kcm-hook".into(), conf_dir: "/etc/kcm".into(), default_pool }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_rendered_is_read_again_and_what_is_no_hook_says_nothing() {
+        for pool in [None, Some("infra")] {
+            let hook = serde_json::to_value(example(pool).at(Some("poststop")).unwrap()).unwrap();
+            assert_eq!(called_with(&hook), [Some("/etc/kcm"), pool]);
+        }
+        for hook in [
+            Value::Null,
+            serde_json::json!({"args": "--default-pool=infra"}),
+            serde_json::json!({"args": [1, ["--default-pool=infra"], "--default-pool", "infra"]}),
+        ] {
+            assert_eq!(called_with(&hook), [None; 2], "{hook}");
+        }
+    }
 }

@@ -41,12 +41,17 @@ pub fn render(call: &HookCall) -> Result<String, Error> {
     Ok(json + "\n")
 }
 
+/// Whether a file has its hook called for every container.
+pub fn is_for_all(file: &serde_json::Value) -> bool {
+    file["when"]["always"] == true
+}
+
 /// What is wrong with when a file of ours has the hook called; none where it is for every container
 /// that says anything of kcm. Releases before this one asked for the pool's keys alone.
 pub fn what_it_misses(file: &serde_json::Value) -> Option<String> {
     let when = &file["when"];
-    let is_for_all = when["always"] == true || when["annotations"][OUR_KEYS] == ".*";
-    (!is_for_all).then(|| {
+    let misses_none = is_for_all(file) || when["annotations"][OUR_KEYS] == ".*";
+    (!misses_none).then(|| {
         format!(
             "it has the hook called when {when} alone: a container with a slip in its annotation \
              would run unpinned"
@@ -103,7 +108,8 @@ mod tests {
     fn a_file_that_misses_annotated_containers_is_told_from_one_that_does_not() {
         let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         for pool in [None, Some("infra")] {
-            assert_eq!(what_it_misses(&parsed(&render(&example(pool)).unwrap())), None);
+            let file = parsed(&render(&example(pool)).unwrap());
+            assert_eq!((what_it_misses(&file), is_for_all(&file)), (None, pool.is_some()));
         }
         for when in [
             r#"{"annotations": {"^kcm\\.intel\\.com/pool(\\..+)?$": ".*"}}"#,

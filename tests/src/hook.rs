@@ -64,6 +64,12 @@ impl HookCall {
         Self { words, environment: Vec::new(), input }
     }
 
+    /// With another flag.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.words.push(flag.into());
+        self
+    }
+
     /// With a time limit for the lock, as text.
     pub fn lock_timeout(mut self, seconds: &str) -> Self {
         self.environment.push(("KCM_LOCK_TIMEOUT".into(), seconds.into()));

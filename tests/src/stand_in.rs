@@ -197,6 +197,39 @@ impl Drop for Cgroup {
     }
 }
 
+/// A CFS quota of half a CPU on a cgroup, until this is dropped.
+#[derive(Debug)]
+pub struct Quota(Vec<PathBuf>);
+
+impl Quota {
+    /// On this cgroup.
+    pub fn on(cgroup: &Cgroup) -> Self {
+        let path = cgroup.path();
+        let parent = path.rsplit_once('/').unwrap().0;
+        if hierarchy() == Path::new(ROOT) {
+            for above in ["", parent] {
+                fs::write(format!("{ROOT}{above}/cgroup.subtree_control"), "+cpu").unwrap();
+            }
+            fs::write(format!("{ROOT}{path}/cpu.max"), "50000 100000").unwrap();
+            return Self(Vec::new());
+        }
+        // The container's in another hierarchy.
+        let folders = [&path, parent].map(|path| PathBuf::from(format!("{ROOT}/cpu{path}")));
+        fs::create_dir_all(&folders[0]).unwrap();
+        fs::write(folders[0].join("cpu.cfs_quota_us"), "50000").unwrap();
+        Self(folders.into())
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // The one above may have another's.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
 /// Whether any process is in the cgroup of this path.
 pub fn is_populated(path: &str) -> bool {
     let folder = hierarchy().join(path.trim_start_matches('/'));

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::container::Builder;
+use kcm_tests::hook::HookCall;
 use kcm_tests::machine::{effective_cpus, two_cpus};
 use kcm_tests::runtime::{Scene, with_every_runtime};
+use kcm_tests::stand_in::{StandIn, new_id};
 use nix::fcntl::{Flock, FlockArg};
 
 const DEFAULT: &str = "--default-pool=infra";
@@ -104,4 +109,104 @@ fn a_container_that_somebody_gave_cpus_already_is_left_alone() {
         assert_eq!(container.cpus(), first);
         scene.logged("stays on CPUs");
     });
+}
+
+type Case = (&'static str, fn(&Path), bool);
+
+/// What may be wrong, how it comes to be in a configuration directory, and whether the pool's CPUs can be
+/// told all the same.
+const WRONG: [Case; 14] = [
+    ("nothing", |_| {}, true),
+    ("there is no directory", |conf| fs::remove_dir_all(conf).unwrap(), false),
+    ("a file is in its place", |conf| in_place_of(conf, b""), false),
+    ("the pools are no folder", |conf| in_place_of(&conf.join("pools"), b"garbage"), false),
+    ("the pool is gone", |conf| fs::remove_dir_all(conf.join("pools/infra")).unwrap(), false),
+    (
+        "it has no CPU list",
+        |conf| lists(conf).iter().for_each(|list| fs::remove_dir_all(list).unwrap()),
+        false,
+    ),
+    ("it is exclusive", |conf| fs::write(conf.join("pools/infra/exclusive"), "1").unwrap(), false),
+    ("nobody can tell", |conf| fs::write(conf.join("pools/infra/exclusive"), "x").unwrap(), false),
+    (
+        "its exclusive would wait for a writer",
+        |conf| {
+            let path = conf.join("pools/infra/exclusive");
+            fs::remove_file(&path).unwrap();
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        },
+        false,
+    ),
+    ("a list is no list", |conf| fs::create_dir(conf.join("pools/infra/3-1")).unwrap(), true),
+    (
+        "its CPUs are none of this machine",
+        |conf| {
+            let list = &lists(conf)[0];
+            fs::rename(list, list.with_file_name("8000")).unwrap();
+        },
+        false,
+    ),
+    (
+        "partition is damaged",
+        |conf| fs::write(conf.join("pools/infra/partition"), "x").unwrap(),
+        true,
+    ),
+    // All the room that a `tasks` has, and more.
+    (
+        "it is full",
+        |conf| {
+            let pids: Vec<String> = (1_000_000..1_030_000).map(|pid| pid.to_string()).collect();
+            fs::write(lists(conf)[0].join("tasks"), pids.join(",")).unwrap();
+        },
+        true,
+    ),
+    (
+        "its tasks are damaged",
+        |conf| fs::write(lists(conf)[0].join("tasks"), b"\0\0x").unwrap(),
+        true,
+    ),
+];
+
+fn lists(conf: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(conf.join("pools/infra")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+}
+
+fn in_place_of(path: &Path, content: &[u8]) {
+    fs::remove_dir_all(path).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// Nothing that can become of the default pool keeps a container of kube-system from starting, and
+/// nothing makes it wait: not even whoever has the lock.
+#[test]
+fn a_container_of_kube_system_starts_whatever_becomes_of_the_default_pool() {
+    let [first, second] = two_cpus();
+    for (what, make_wrong, is_bound) in WRONG {
+        for pool in ["", "none"] {
+            let conf =
+                ConfDir::new(&[("dataplane", true, &[&first]), ("infra", false, &[&second])]);
+            let file = File::open(conf.path().join("lock")).unwrap();
+            let _lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+            make_wrong(conf.path());
+            let container = StandIn::new(&new_id("kube"));
+            let before = container.allowed_cpus();
+            let mut annotations = vec![
+                ("io.kubernetes.cri.container-type", "container"),
+                ("io.kubernetes.cri.container-name", "coredns"),
+                ("io.kubernetes.cri.sandbox-namespace", "kube-system"),
+            ];
+            annotations.extend((!pool.is_empty()).then_some(("kcm.intel.com/pool", pool)));
+            let state = container.state(&annotations);
+            let call = HookCall::with_input(conf.path(), "createRuntime", state);
+            let call = call.flag(DEFAULT).flag("--allow-none=kube-system,kcm-system");
+            let begun = Instant::now();
+            call.run().must_succeed();
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
+            let is_bound = is_bound && pool.is_empty();
+            let expected = if is_bound { second.clone() } else { before };
+            assert_eq!(container.allowed_cpus(), expected, "{what} {pool}");
+            HookCall::poststop(conf.path(), container.id()).flag(DEFAULT).run().must_succeed();
+        }
+    }
 }

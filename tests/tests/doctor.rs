@@ -9,15 +9,17 @@ use findings::{Finding, Findings, command, doctor};
 use kcm_core::CpuSet;
 use kcm_tests::hook::HookCall;
 use kcm_tests::kcm::{bare, kcm, run};
-use kcm_tests::machine::{is_cgroup_v2, sysfs_cpus, two_cpus};
+use kcm_tests::machine::{sysfs_cpus, two_cpus};
 use kcm_tests::node::{Node, on_a_node};
 use kcm_tests::programs::program;
-use kcm_tests::stand_in::{StandIn, new_id};
+use kcm_tests::stand_in::{Quota, StandIn, new_id};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 #[path = "doctor/findings.rs"]
 mod findings;
+#[path = "doctor/guards.rs"]
+mod guards;
 
 /// A node with a pool of a CPU each, and kcm installed for what is there.
 fn on_an_installed_node(play: impl Fn(&Node) + Sync) {
@@ -115,6 +117,9 @@ fn cpus_of_exclusive_pools_are_to_be_isolated_and_those_of_shared_ones_are_not()
         let found = stuck.0.iter().filter(|(check, _)| check == "isolation");
         let found: Vec<&Finding> = found.map(|(_, finding)| finding).collect();
         assert!(found[1].message.contains("infra"), "{found:?}");
+        let last = format!("boot with isolcpus={first}, or Linux 6.8 or newer with cgroup v2");
+        let remedy = with("").get("isolation").remedy.clone().unwrap();
+        assert!(remedy.ends_with(&last), "{remedy}");
     });
 }
 
@@ -309,28 +314,12 @@ fn a_holder_that_is_throttled_is_named() {
         let holder = StandIn::new(&new_id("throttled"));
         HookCall::create("/etc/kcm".as_ref(), &holder, "exclusive").run().must_succeed();
         doctor(&[]).is("quotas", "ok", "no holder");
+        let _quota = Quota::on(holder.cgroup());
         let path = holder.cgroup().path();
-        if is_cgroup_v2() {
-            let parent = path.rsplit_once('/').unwrap().0;
-            for above in ["", parent] {
-                let control = format!("/sys/fs/cgroup{above}/cgroup.subtree_control");
-                fs::write(control, "+cpu").unwrap();
-            }
-            fs::write(format!("/sys/fs/cgroup{path}/cpu.max"), "50000 100000").unwrap();
-        } else {
-            let cpu = format!("/sys/fs/cgroup/cpu{path}");
-            fs::create_dir_all(&cpu).unwrap();
-            fs::write(format!("{cpu}/cpu.cfs_quota_us"), "50000").unwrap();
-        }
-        doctor(&[]).is(
-            "quotas",
-            "warn",
-            &format!("{0} ({1} has a CFS quota (50000 100000))", holder.id(), path),
-        );
-        if !is_cgroup_v2() {
-            fs::remove_dir(format!("/sys/fs/cgroup/cpu{path}")).unwrap();
-            let _ =
-                fs::remove_dir(format!("/sys/fs/cgroup/cpu{}", path.rsplit_once('/').unwrap().0));
-        }
+        let said = format!("{} ({path} has a CFS quota (50000 100000))", holder.id());
+        doctor(&[]).is("quotas", "warn", &said);
+        let quota = &guards::guards_seen(&[])["quota"];
+        let said = format!("may be throttled: {said}");
+        assert!(quota["message"].as_str().unwrap().starts_with(&said), "{quota}");
     });
 }

@@ -109,7 +109,7 @@ impl NodeSummary {
         Self {
             exclusive_free: count(lists.iter().filter(|list| list.tasks.is_empty()).count()),
             exclusive_total: count(lists.len()),
-            ok: checks.config_directory.ok,
+            ok: checks.are_ok(),
             pools: count(pools.map_or(0, |pools| pools.len())),
         }
     }

@@ -1,20 +1,21 @@
 //! `kcm install`: the two programs, and engines that call the hook.
 
+mod default_pool;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Change, Wanted};
-use kcm_core::host::{partition, trust};
-use kcm_core::partition::Choice;
-use kcm_core::pool::PoolName;
-use kcm_core::state::{self, ConfDir, LockTimeout};
-use kcm_shim_config::hook::{DefaultPool, HookCall};
+use kcm_core::host::trust;
+use kcm_shim_config::hook::{self, HookCall};
 
 use super::ConfDirFlag;
 use crate::engines::{Engine, run, try_program};
+use crate::guards::Known;
+use crate::machine::Machine;
 use crate::output::diff;
+use default_pool::DefaultPool;
 
 /// Installs kcm and kcm-hook, and has container engines call the hook
 ///
@@ -39,33 +40,12 @@ pub(crate) struct Install {
     /// A shared pool for the containers that ask for none: the hook is then called for every container;
     /// auto: infra, but only where the kernel does not keep them off exclusive CPUs by itself
     #[arg(long, value_name = "POOL|auto")]
-    default_pool: Option<Default>,
+    default_pool: Option<DefaultPool>,
 
     /// Namespaces in which a container may still ask for no pool at all ("none"), as globs
     #[arg(long, value_name = "GLOB", value_delimiter = ',', requires = "default_pool")]
     allow_none: Vec<String>,
 }
-
-/// What `--default-pool` says.
-#[derive(Clone, Debug)]
-enum Default {
-    Auto,
-    Pool(PoolName),
-}
-
-impl FromStr for Default {
-    type Err = <PoolName as FromStr>::Err;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            pool => pool.parse().map(Self::Pool),
-        }
-    }
-}
-
-/// The pool that `auto` means.
-const AUTO: &str = "infra";
 
 /// Where to install, and what to do besides; for `uninstall`, too.
 #[derive(Debug, clap::Args)]
@@ -98,11 +78,12 @@ pub(super) struct Place {
 impl Install {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.place.check()?;
-        let can_partition = kernel_has_partitions(&self.place.root);
+        let partitions = Machine::from_environment().can_have_partitions();
+        let partitions = partitions.map_err(|error| format!("{error:#}"));
         // They are in this root, which may not be the node's.
         let programs = self.place.programs()?;
         self.place.enter_root()?;
-        let call = self.hook_call(can_partition)?;
+        let call = self.hook_call(&partitions)?;
         let mut files = programs;
         let mut restarts = Vec::new();
         for engine in self.place.engines() {
@@ -117,7 +98,7 @@ impl Install {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn hook_call(&self, can_partition: bool) -> anyhow::Result<HookCall> {
+    fn hook_call(&self, partitions: &Known<bool>) -> anyhow::Result<HookCall> {
         let conf_dir = &self.conf_dir.conf_dir;
         ensure!(conf_dir.is_absolute(), "--conf-dir={} is no absolute path", conf_dir.display());
         if !conf_dir.exists() {
@@ -127,74 +108,17 @@ impl Install {
                 conf_dir.display()
             );
         }
-        let default_pool = match &self.default_pool {
-            None => None,
-            Some(Default::Pool(pool)) => Some(pool.clone()),
-            Some(Default::Auto) if can_partition && all_are_partitions(conf_dir)? => {
-                log::info!(
-                    "No default pool: the kernel keeps others off exclusive CPUs by itself."
-                );
-                None
-            }
-            Some(Default::Auto) => Some(AUTO.parse()?),
-        };
-        if let Some(pool) = &default_pool {
-            check_default(conf_dir, pool)?;
-        }
+        let choose = |flag: &DefaultPool| flag.choose(conf_dir, &self.place.engines(), partitions);
+        let default_pool = self.default_pool.as_ref().map(choose).transpose()?.flatten();
         Ok(HookCall {
             program: self.place.hook_dir.join("kcm-hook"),
             conf_dir: conf_dir.clone(),
-            default_pool: default_pool.map(|pool| DefaultPool {
+            default_pool: default_pool.map(|pool| hook::DefaultPool {
                 pool: pool.to_string(),
                 allow_none: self.allow_none.clone(),
             }),
         })
     }
-}
-
-/// Whether the node's kernel can have cpuset partitions.
-fn kernel_has_partitions(root: &Path) -> bool {
-    let read = |path: &str| files::read_text(&root.join(path)).ok().flatten();
-    let release = read("proc/sys/kernel/osrelease").or_else(|| {
-        let release = files::read_text(Path::new("/proc/sys/kernel/osrelease"));
-        release.ok().flatten()
-    });
-    let own = files::read_text(Path::new("/proc/self/cgroup")).ok().flatten().unwrap_or_default();
-    release.is_some_and(|release| partition::can_have_them(&release, &own))
-}
-
-/// Whether each container of each exclusive pool is a partition, whoever stands beside it.
-fn all_are_partitions(conf_dir: &Path) -> anyhow::Result<bool> {
-    let conf = ConfDir::new(conf_dir, LockTimeout::from_environment()?);
-    let without = conf.read(|contents| {
-        let mut without = false;
-        for name in contents.pool_names()? {
-            let listing = contents.pool(&name)?;
-            let says_kind =
-                listing.partition.is_some_and(|says| matches!(says.choice, Choice::Kind(_)));
-            without |= listing.pool.exclusive && !says_kind;
-        }
-        Ok::<_, state::Error>(without)
-    });
-    match without {
-        Ok((without, _)) => Ok(!without),
-        Err(state::Error::NotInitialised { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A pool that cannot be shared is none for everybody. What cannot be told yet is no error.
-fn check_default(conf_dir: &Path, pool: &PoolName) -> anyhow::Result<()> {
-    let conf = ConfDir::new(conf_dir, LockTimeout::from_environment()?);
-    let listing = conf.read(|contents| anyhow::Ok(contents.pool(pool)?));
-    if let Ok((listing, _)) = listing {
-        ensure!(
-            !listing.pool.exclusive,
-            "--default-pool={pool} is exclusive: each container would hold a CPU list; name a shared \
-             pool, such as infra"
-        );
-    }
-    Ok(())
 }
 
 impl Place {

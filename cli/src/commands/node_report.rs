@@ -11,21 +11,24 @@ use super::describe;
 use super::publish::PublishFlags;
 use super::rounds::Rounds;
 use crate::cluster::publish::Document;
+use crate::guards::look::look;
 use crate::machine::Machine;
 use crate::report::description::{Description, Pool};
-use crate::report::node::{Check, Checks, NodeReport as Report};
+use crate::report::node::{Check, Checks, Isolation, NodeReport as Report};
 use crate::{logging, output};
 
 /// Prints the pools, the CPUs of this machine, and what is wrong, as JSON
 ///
 /// The checks find: a directory that is missing or cannot be read, CPU lists that overlap or have
-/// CPUs that are not online, malformed files, exclusive CPU lists with several tasks, and records
-/// that cannot be read or were set aside. Whatever they find, the report is printed and the exit status is 0.
+/// CPUs that are not online, malformed files, exclusive CPU lists with several tasks, records
+/// that cannot be read or were set aside, and exclusive pools that nothing keeps others off. Whatever they
+/// find, the report is printed and the exit status is 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   kcm node-report
   kcm node-report | jq '.checks.configDirectory'
+  kcm node-report | jq '.checks.isolation.pools'
   kcm node-report --interval=60
   kcm node-report --publish --node-name=worker-1     # then: kubectl get nodereports")]
 pub(crate) struct NodeReport {
@@ -48,7 +51,11 @@ impl NodeReport {
             let machine = Machine::from_environment();
             let (description, check) = look_at(&dir, &machine.online()?);
             let topology = machine.topology(&machine.isolated()?)?.into();
-            let checks = Checks { config_directory: check };
+            // Whoever waited for the lock in vain does not wait once more.
+            let facts = description.as_ref().and_then(|_| look(&machine, &dir).ok());
+            findings.guarded(facts.as_ref());
+            let isolation = Isolation::of(facts.as_ref());
+            let checks = Checks { config_directory: check, isolation };
             let report = Report { checks, description, topology };
             output::json::print(&report)?;
             if let Some(publisher) = &mut publisher {

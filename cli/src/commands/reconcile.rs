@@ -55,8 +55,10 @@ impl Reconcile {
         let mut publisher = publish.publisher()?;
         rounds.run(|findings| {
             let conf = ConfDir::new(&conf_dir.conf_dir, limit);
-            let node = Machine::from_environment().node(conf)?;
+            let machine = Machine::from_environment();
+            let node = machine.node(conf)?;
             let (report, status) = round(&node, repair, findings)?;
+            findings.look_for_guards(&machine, &node.conf);
             if let Some(publisher) = &mut publisher {
                 publisher.publish(Document::from(report))?;
             }

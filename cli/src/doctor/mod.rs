@@ -9,12 +9,13 @@ mod pools;
 mod shield;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kcm_core::state::ConfDir;
 use serde::Serialize;
 
 use crate::engines::Engine;
+use crate::guards;
 use crate::machine::Machine;
 
 /// What is looked at.
@@ -27,17 +28,10 @@ pub(crate) struct Subject {
     pub(crate) engines: Vec<Engine>,
 }
 
-/// Where a command looks that is not told where.
-const USUAL: &str = "/etc/kcm";
-
 impl Subject {
     /// A command of kcm's for the directory that is looked at, to be typed as it is.
     fn command(&self, words: &str) -> String {
-        let path = self.conf.path();
-        match path == Path::new(USUAL) {
-            true => format!("kcm {words}"),
-            false => format!("kcm {words} --conf-dir={}", path.display()),
-        }
+        guards::command(self.conf.path(), words)
     }
 }
 

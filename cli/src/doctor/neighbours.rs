@@ -8,6 +8,7 @@ use kcm_core::task::Glance;
 
 use super::pools::{exclusive_of, pools};
 use super::{Finding, Subject};
+use crate::guards::UNTHROTTLE;
 
 /// So many are named.
 const NAMED: usize = 5;
@@ -105,8 +106,6 @@ fn quotas(subject: &Subject, pools: &[Pool<Glance>], records: &[Allocation]) -> 
     Finding::warn(
         check,
         format!("may be throttled on CPUs that nobody else uses: {}", limited.join(", ")),
-        "restart these containers, which lifts their own quotas and their pods' (podman update, docker update \
-         and a resize in place by the kubelet write them anew); give them no CPU limit; take CPUQuota= \
-         from slices above them",
+        UNTHROTTLE,
     )
 }

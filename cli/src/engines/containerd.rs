@@ -7,9 +7,9 @@ use anyhow::{Context, bail, ensure};
 use kcm_core::host::files::{self, Wanted};
 use kcm_shim_config::base_spec::{self, Origin, is_ours};
 use kcm_shim_config::containerd::{self as toml, HANDLER, Handlers};
-use kcm_shim_config::hook::{HookCall, STAGES};
+use kcm_shim_config::hook::{HookCall, STAGES, called_with};
 
-use super::{Wired, Wiring, run};
+use super::{Called, Wired, Wiring, run};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const BACKUP: &str = "/etc/containerd/config.toml.kcm-backup";
@@ -92,6 +92,27 @@ pub(super) fn wired(hook: &Path, conf_dir: &Path) -> anyhow::Result<Wired> {
         )));
     }
     Ok(Wired::Yes(format!("it has the runtime handler {HANDLER}, and {BASE_SPEC} its hooks")))
+}
+
+/// By its files alone: the main file and our drop-in, where that imports it.
+pub(super) fn called(conf_dir: &Path) -> anyhow::Result<Option<Called>> {
+    let Some(main) = files::read_text(Path::new(CONFIG))? else { return Ok(None) };
+    let is_imported = imports_of(&main)?.iter().any(|path| path == DROP_IN);
+    let drop_in = match is_imported {
+        true => files::read_text(Path::new(DROP_IN))?,
+        false => None,
+    };
+    let all: Vec<&str> = [Some(main.as_str()), drop_in.as_deref()].into_iter().flatten().collect();
+    let is_our_spec = |spec: Option<String>| spec.as_deref() == Some(BASE_SPEC);
+    let [ours, default] = toml::base_specs(&all).context(CONFIG)?.map(is_our_spec);
+    let text = if ours || default { files::read_text(Path::new(BASE_SPEC))? } else { None };
+    let Some(text) = text else { return Ok(None) };
+    let spec: serde_json::Value = serde_json::from_str(&text).context(BASE_SPEC)?;
+    let hooks = spec["hooks"][STAGES[0]].as_array().into_iter().flatten();
+    let hook = hooks.into_iter().find(|hook| is_ours(hook) && super::is_for(hook, conf_dir));
+    Ok(hook.map(|hook| Called {
+        default_pool: called_with(hook)[1].filter(|_| default).map(str::to_owned),
+    }))
 }
 
 /// The main file as it is, and as it was before kcm changed it.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use kcm_core::host::files::{self, Wanted};
 use kcm_shim_config::MADE_BY;
-use kcm_shim_config::hook::HookCall;
+use kcm_shim_config::hook::{HookCall, called_with};
 use kcm_shim_config::hooks_d;
 use kcm_shim_config::hooks_dirs::{self, Reader};
 use nix::unistd::{AccessFlags, access};
 
-use super::{Wired, Wiring};
+use super::{Called, Wired, Wiring};
 
 /// Engines read a folder's files by name, and a later folder's file replaces an earlier one's of the
 /// same name.
@@ -87,6 +87,19 @@ pub(super) fn wired(reader: Reader, hook: &Path, conf_dir: &Path) -> anyhow::Res
         Some(misses) => Wired::Stale(format!("{shown}: {misses}")),
         None => Wired::Yes(format!("{shown} names {}", hook.display())),
     })
+}
+
+/// By its files alone.
+pub(super) fn called(reader: Reader, conf_dir: &Path) -> anyhow::Result<Option<Called>> {
+    let Some((path, text)) = our_hook(&looked_into_now(reader)?)? else { return Ok(None) };
+    let file: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let hook = Some(&file["hook"]).filter(|hook| super::is_for(hook, conf_dir));
+    Ok(hook.map(|hook| Called {
+        default_pool: called_with(hook)[1]
+            .filter(|_| hooks_d::is_for_all(&file))
+            .map(str::to_owned),
+    }))
 }
 
 pub(super) fn files(reader: Reader) -> anyhow::Result<Vec<PathBuf>> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kcm_core::host::files::Wanted;
-use kcm_shim_config::hook::HookCall;
+use kcm_shim_config::hook::{HookCall, called_with};
 use kcm_shim_config::hooks_dirs::Reader;
 
 pub(crate) use programs::{find, run, try_program};
@@ -42,6 +42,13 @@ pub(crate) enum Wired {
     No(String),
     /// It was told something else.
     Wrong(String),
+}
+
+/// How an engine's files have it call the hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Called {
+    /// The pool of containers that ask for none, where the hook is called for these, too.
+    pub(crate) default_pool: Option<String>,
 }
 
 impl Engine {
@@ -83,6 +90,35 @@ impl Engine {
         }
     }
 
+    /// How its files, and nothing but these, have it call the hook with this configuration directory; none
+    /// where they do not.
+    pub(crate) fn called(self, conf_dir: &Path) -> anyhow::Result<Option<Called>> {
+        match self {
+            Self::Containerd => containerd::called(conf_dir),
+            Self::Crio => hooks_d::called(Reader::Crio, conf_dir),
+            Self::Podman => hooks_d::called(Reader::Podman, conf_dir),
+        }
+    }
+
+    /// Whether it runs containers of pods alone: as far as it calls the hook, containerd does so for its
+    /// CRI plugin only.
+    pub(crate) fn is_of_pods(self) -> bool {
+        matches!(self, Self::Containerd | Self::Crio)
+    }
+
+    /// The engines that are here: those whose program is; where no program is, as in a pod, those of whose
+    /// configuration there is a folder.
+    pub(crate) fn here() -> Vec<Self> {
+        let all = Self::ALL.into_iter();
+        let installed: Vec<Self> = all.filter(|engine| find(engine.program()).is_ok()).collect();
+        if !installed.is_empty() {
+            return installed;
+        }
+        let folders = [(Self::Containerd, "/etc/containerd"), (Self::Crio, "/etc/crio")];
+        let seen = folders.into_iter().filter(|(_, folder)| Path::new(folder).is_dir());
+        seen.map(|(engine, _)| engine).collect()
+    }
+
     /// The files by which it calls the hook, as far as they are there.
     pub(crate) fn files(self) -> anyhow::Result<Vec<PathBuf>> {
         match self {
@@ -112,8 +148,11 @@ fn what_is_wrong(entry: &serde_json::Value, hook: &Path, conf_dir: &Path) -> Opt
     if !hook.is_file() {
         return Some(format!("it names {program}, which is not there"));
     }
-    let flag = format!("--conf-dir={}", conf_dir.display());
-    let has_flag =
-        entry["args"].as_array().is_some_and(|args| args.iter().any(|arg| *arg == *flag));
-    (!has_flag).then(|| format!("it calls the hook without {flag}"))
+    (!is_for(entry, conf_dir))
+        .then(|| format!("it calls the hook without --conf-dir={}", conf_dir.display()))
+}
+
+/// Whether a hook in an engine's files is called with this configuration directory.
+fn is_for(entry: &serde_json::Value, conf_dir: &Path) -> bool {
+    called_with(entry)[0].is_some_and(|named| Path::new(named) == conf_dir)
 }

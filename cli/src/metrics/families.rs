@@ -18,12 +18,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::findings::Findings;
-use super::labels::{OfLists, OfPool, OfRepair, OfRound};
+use super::labels::{OfGuard, OfLists, OfPool, OfRepair, OfRound};
+use crate::guards::{Guarded, State};
 
 /// Upper bounds of the buckets of a round's duration, in seconds.
 const DURATIONS: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
-/// Pools that have series, twelve each: a node has a few, and whoever may write the directory could
+/// Pools that have series, eighteen each: a node has a few, and whoever may write the directory could
 /// make thousands.
 const MOST_POOLS: usize = 128;
 
@@ -44,6 +45,8 @@ pub(super) struct Families {
     mismatched: Family<OfPool, Gauge>,
     mismatched_ever: Family<OfPool, Counter>,
     lost: Family<OfPool, Gauge>,
+    guards: Family<OfGuard, Gauge<f64, AtomicU64>>,
+    unguarded: Family<OfPool, Gauge>,
     repairs: Family<OfRepair, Counter>,
     rounds: Family<OfRound, Counter>,
     last_success: Family<Alone, Seconds>,
@@ -98,6 +101,16 @@ impl Families {
                 "lost_partitions",
                 "Containers that the last round found without the CPUs for themselves alone",
             ),
+            guards: add(
+                registry,
+                "guards",
+                "Whether a guard keeps others off an exclusive pool's CPUs: 1, 0.5 in part, 0 not",
+            ),
+            unguarded: add(
+                registry,
+                "unguarded",
+                "Whether nothing keeps others off an exclusive pool's CPUs: 1, else 0",
+            ),
             repairs: add(registry, "repairs", "Containers that were to be put back on their CPUs"),
             rounds: add(registry, "rounds", "Rounds that have ended"),
             last_success: add(
@@ -135,6 +148,9 @@ impl Families {
         if let Some(usage) = &findings.usage {
             self.set_usage(usage, now);
         }
+        if let Some(guarded) = &findings.guarded {
+            self.set_guards(guarded);
+        }
         if let Some(found) = &findings.reconciled {
             self.mismatched.clear();
             self.lost.clear();
@@ -162,6 +178,25 @@ impl Families {
         for (pool, worked) in findings.repairs.iter().filter(|(pool, _)| self.pools.contains(pool))
         {
             self.repairs.get_or_create(&OfRepair::that(pool.as_ref(), *worked)).inc();
+        }
+    }
+
+    fn set_guards(&self, guarded: &[Guarded]) {
+        self.guards.clear();
+        self.unguarded.clear();
+        let shown = guarded.iter().filter(|it| self.pools.contains(&it.pool));
+        for Guarded { pool, guards, open, .. } in shown {
+            self.unguarded.get_or_create(&OfPool::new(pool)).set(i64::from(open.is_some()));
+            for (guard, found) in guards.all() {
+                let value = match found.state {
+                    State::Holds => 1.0,
+                    State::Partly => 0.5,
+                    State::Missing => 0.0,
+                    State::Unknown => continue,
+                };
+                let of = OfGuard { pool: pool.to_string(), guard };
+                self.guards.get_or_create(&of).set(value);
+            }
         }
     }
 

@@ -6,6 +6,11 @@ use kcm_core::pool::PoolName;
 use kcm_core::state::ConfDir;
 use kcm_core::usage::{self, Usage};
 
+use crate::guards::judge::judge;
+use crate::guards::look::look;
+use crate::guards::{Facts, Guarded};
+use crate::machine::Machine;
+
 /// What a round has found. A command fills in what it has seen anyway.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -16,6 +21,8 @@ pub(crate) struct Findings {
     pub(super) reconciled: Option<PoolsOf>,
     /// The pool of each repair that was tried, and whether it worked.
     pub(super) repairs: Vec<(PoolName, bool)>,
+    /// None where the pools could not be read, or nobody looked.
+    pub(super) guarded: Option<Vec<Guarded>>,
     failures: Vec<String>,
     /// Cgroups that are partitions, whose change does not wait for the next round.
     pub(crate) partitions: Vec<Cgroup>,
@@ -64,6 +71,19 @@ impl Findings {
             Ok((usage, _)) => self.usage = Some(usage),
             Err(error) => self.failures.push(error.to_string()),
         }
+    }
+
+    /// Sees what guards exclusive pools, where metrics will tell of it: for a command that has not looked
+    /// itself.
+    pub(crate) fn look_for_guards(&mut self, machine: &Machine, dir: &ConfDir) {
+        if self.is_watched {
+            self.guarded(look(machine, dir).ok().as_ref());
+        }
+    }
+
+    /// There is this to guard exclusive pools.
+    pub(crate) fn guarded(&mut self, facts: Option<&Facts>) {
+        self.guarded = facts.map(judge);
     }
 
     /// Why the round is one that failed, though it went on to its end.

@@ -17,6 +17,13 @@ pub(super) struct OfLists {
     pub(super) state: &'static str,
 }
 
+/// Of what guards an exclusive pool.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct OfGuard {
+    pub(super) pool: String,
+    pub(super) guard: &'static str,
+}
+
 /// Of the repairs in a pool that worked, or failed.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct OfRepair {

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::description::Description;
+use crate::guards::judge::judge;
+use crate::guards::{Facts, Guards};
 
 /// A node's pools, CPUs and troubles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +27,8 @@ pub(crate) struct NodeReport {
 pub(crate) struct Checks {
     /// Of the configuration directory.
     pub(crate) config_directory: Check,
+    /// Of what keeps others off the CPUs of exclusive pools.
+    pub(crate) isolation: Isolation,
 }
 
 /// A check.
@@ -34,6 +38,17 @@ pub(crate) struct Check {
     pub(crate) errors: Vec<String>,
     /// Whether nothing is.
     pub(crate) ok: bool,
+}
+
+/// A check of what keeps others off the CPUs of exclusive pools.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+pub(crate) struct Isolation {
+    /// What is wrong.
+    pub(crate) errors: Vec<String>,
+    /// Whether nothing is.
+    pub(crate) ok: bool,
+    /// The exclusive pools that have CPUs, by name.
+    pub(crate) pools: BTreeMap<String, Guards>,
 }
 
 /// The CPUs that are online, numbered as lscpu does.
@@ -69,6 +84,32 @@ pub(crate) struct Cpu {
     pub(crate) id: u32,
     /// Whether the kernel keeps others off it (isolcpus).
     pub(crate) isolated: bool,
+}
+
+impl Checks {
+    /// Whether all are.
+    pub(crate) fn are_ok(&self) -> bool {
+        self.config_directory.ok && self.isolation.ok
+    }
+}
+
+impl Isolation {
+    /// Of a node's facts; none where no pool can be read.
+    pub(crate) fn of(facts: Option<&Facts>) -> Self {
+        let judged = facts.map(judge).unwrap_or_default();
+        let wrong = judged.iter().filter_map(|pool| Some((pool.line(), pool.remedy()?)));
+        let mut errors: Vec<String> =
+            wrong.map(|(line, remedy)| format!("{line}; {remedy}")).collect();
+        let unread = |what| format!("{what} cannot be read: see configDirectory");
+        match facts {
+            None => errors.push(unread("the pools".to_owned())),
+            Some(facts) => {
+                errors.extend(facts.unreadable.iter().map(|pool| unread(format!("pool {pool}"))));
+            }
+        }
+        let pools = judged.into_iter().map(|it| (it.pool.to_string(), it.guards));
+        Self { ok: errors.is_empty(), errors, pools: pools.collect() }
+    }
 }
 
 impl From<Machine> for Topology {

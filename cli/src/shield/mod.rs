@@ -10,7 +10,6 @@ use kcm_core::CpuSet;
 use kcm_core::allocation::Allocation;
 use kcm_core::host::shield::Host;
 use kcm_core::host::shield_state::StateFile;
-use kcm_core::partition::Choice;
 use kcm_core::plan::shield::Wish;
 use kcm_core::state::{ConfDir, Contents, Error};
 
@@ -49,8 +48,7 @@ pub(crate) fn exclusive(conf: &ConfDir) -> anyhow::Result<Exclusive> {
             if listing.pool.exclusive {
                 let lists = listing.pool.lists.iter();
                 cpus = lists.fold(cpus, |all, list| all.union(list.name.cpus()));
-                let says = listing.partition.map(|policy| policy.choice);
-                are_all_partitions &= matches!(says, Some(Choice::Kind(_)));
+                are_all_partitions &= listing.partition.is_some_and(|says| says.is_for_each(false));
             }
         }
         let records = contents.records()?.readable;

@@ -269,3 +269,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(import(&imported, "/x/kcm.toml").unwrap(), imported);
     }
 }
+
+#[test]
+fn which_base_spec_a_handler_has_is_told_of_all_files_and_the_last_decides() {
+    let spec = HANDLERS.base_spec;
+    let specs = |files: &[&str]| {
+        base_specs(files).unwrap().map(|spec| spec.map_or("none".to_owned(), |spec| spec))
+    };
+    assert_eq!(specs(&[DEBIAN]), ["none", "none"]);
+    assert_eq!(specs(&[&add(USERS, &HANDLERS).unwrap()]), [spec, "none"]);
+    assert_eq!(specs(&[&add(USERS, &WITH_DEFAULT).unwrap()]), [spec, spec]);
+    // A drop-in names no default handler: the main file does.
+    let main = "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\".containerd]\n\
+                default_runtime_name = \"crun\"\n";
+    for (handlers, default) in [(HANDLERS, "none"), (WITH_DEFAULT, spec)] {
+        let drop_in = drop_in(main, main, &handlers).unwrap();
+        assert_eq!(specs(&[main, &drop_in]), [spec, default]);
+        assert_eq!(specs(&[main]), ["none", "none"]);
+        let own = format!(
+            "{main}[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.crun]\n\
+             base_runtime_spec = \"/own.json\"\n"
+        );
+        let default = if default == "none" { "/own.json" } else { default };
+        assert_eq!(specs(&[&own, &drop_in]), [spec, default]);
+    }
+    for wrong in ["version = ", "version = 1\n", ""] {
+        assert!(base_specs(&[USERS, wrong]).is_err(), "{wrong:?}");
+    }
+}

@@ -161,20 +161,3 @@ fn a_default_pool_must_be_a_shared_one() {
         assert_eq!(changed(&before, node), [""; 0]);
     });
 }
-
-#[test]
-fn a_default_pool_of_auto_is_there_only_where_the_kernel_does_not_keep_others_off() {
-    on_a_node(|node| {
-        node.kcm(&["init", "--num-dp-cores=1", "--num-cp-cores=0"]).succeeded();
-        // The root of the hierarchy tells, where this can be seen.
-        let kernel_can = std::path::Path::new("/sys/fs/cgroup/cpuset.cpus.isolated").exists();
-        let has_default = || {
-            node.kcm(&["install", "--runtime=podman", "--default-pool=auto"]).succeeded();
-            node.read(FILE).contains("--default-pool=infra")
-        };
-        assert!(has_default(), "some containers of the pool do without");
-        node.kcm(&["init", "--num-dp-cores=1", "--num-cp-cores=0", "--partition=dataplane=root"])
-            .succeeded();
-        assert_eq!(has_default(), !kernel_can);
-    });
-}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 mod containerd;
+mod default_pool;
 mod hooks_d;
 mod places;
 mod programs;

@@ -126,8 +126,11 @@ fn each_overlay_is_for_its_engine() {
         let template = &overlay.object("DaemonSet", "kcm-node")["spec"]["template"];
         let install = &list(template, "/spec/initContainers")[1];
         let runtime = if containerd { "--runtime=containerd" } else { "--runtime=crio" };
-        let expected = json!(["install", "--root=/host", runtime, "--restart"]);
-        assert_eq!(install["args"], expected, "{}", overlay.name);
+        let mut expected = vec!["install", "--root=/host", runtime, "--restart"];
+        if !overlay.name.ends_with("-no-default-pool") {
+            expected.extend(["--default-pool=auto", "--allow-none=kube-system,kcm-system"]);
+        }
+        assert_eq!(install["args"], json!(expected), "{}", overlay.name);
         let class = if containerd { "kcm" } else { "" };
         let params = json!({"exclusivePools": "dataplane", "runtimeClass": class});
         assert_eq!(overlay.params()["data"], params);

@@ -2,6 +2,7 @@
 //! systemd restarts an engine for them is tried in the guest.)
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
@@ -63,4 +64,38 @@ fn engines_of_the_node_are_configured_with_the_capabilities_of_install() {
     // What others do not have, it needs.
     let refused = kcm_as("init", &words);
     assert!(refused.err.contains("cannot change the root to"), "{refused:?}");
+}
+
+/// The words of an overlay's container `install`, for the node whose root is this folder.
+fn install_words(name: &str, root: &Path) -> Vec<String> {
+    let spec = &overlay(name).object("DaemonSet", "kcm-node")["spec"]["template"]["spec"];
+    let install = &spec["initContainers"][1];
+    assert_eq!(install["name"], "install");
+    let words = install["args"].as_array().unwrap().iter();
+    let words = words.map(|word| word.as_str().unwrap());
+    words.map(|word| word.replace("--root=/host", &format!("--root={}", root.display()))).collect()
+}
+
+#[test]
+fn a_node_gets_a_default_pool_where_its_kernel_has_no_partitions_unless_an_overlay_has_none() {
+    // Each container of a pod is a partition, where there are such.
+    let kernel_can = Path::new("/sys/fs/cgroup/cpuset.cpus.isolated").exists();
+    for (name, expected) in [("crio", !kernel_can), ("crio-no-default-pool", false)] {
+        let node = tempfile::tempdir().unwrap();
+        fs::create_dir_all(node.path().join("usr/bin")).unwrap();
+        fs::write(node.path().join("usr/bin/crio"), "").unwrap();
+        let conf_dir = format!("--conf-dir={}", node.path().join("etc/kcm").display());
+        fs::create_dir(node.path().join("etc")).unwrap();
+        kcm_as("init", &["init", &conf_dir, "--num-dp-cores=1", "--num-cp-cores=0"]).succeeded();
+        let words = install_words(name, node.path());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        kcm_as("install", &words).succeeded();
+        let file = node.path().join("usr/share/containers/oci/hooks.d/50-kcm.json");
+        let file: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let args = file["hook"]["args"].as_array().unwrap();
+        assert_eq!(args.contains(&"--default-pool=infra".into()), expected, "{name}: {file}");
+        let allowed = "--allow-none=kube-system,kcm-system";
+        assert_eq!(args.contains(&allowed.into()), expected, "{name}: {file}");
+        assert_eq!(file["when"]["always"] == true, expected, "{name}: {file}");
+    }
 }

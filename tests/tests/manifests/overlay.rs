@@ -8,8 +8,14 @@ use kcm_tests::admission::{MutatingPolicy, ValidatingPolicy};
 use kcm_tests::kcm::run;
 use serde_json::Value;
 
-pub(crate) const OVERLAYS: [&str; 4] =
-    ["containerd", "containerd-defaults", "crio", "crio-defaults"];
+pub(crate) const OVERLAYS: [&str; 6] = [
+    "containerd",
+    "containerd-defaults",
+    "containerd-no-default-pool",
+    "crio",
+    "crio-defaults",
+    "crio-no-default-pool",
+];
 
 /// The folder with kubectl and kubernetes-validate.
 static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {

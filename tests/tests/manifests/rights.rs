@@ -53,6 +53,34 @@ fn folders_of_the_node_are_mounted_where_they_are_needed_and_else_to_be_read() {
 }
 
 #[test]
+fn what_guards_a_pool_can_be_read_where_it_is_told() {
+    for overlay in overlays() {
+        let engine: &[&str] = match overlay.name.starts_with("containerd") {
+            true => &["containerd /etc/containerd"],
+            false => &["crio /etc/crio", "containers /etc/containers", "share /usr/share"],
+        };
+        for (name, own) in [
+            ("node-report", ["cgroup /host/cgroup", "state /var/lib/kcm"]),
+            ("reconcile", ["cgroup /sys/fs/cgroup", "state /var/lib/kcm"]),
+        ] {
+            let found = containers(overlay);
+            let container = found.iter().find(|(other, _)| *other == name).unwrap().1;
+            let mounts = container["volumeMounts"].as_array().unwrap().iter().map(|mount| {
+                format!(
+                    "{} {}",
+                    mount["name"].as_str().unwrap(),
+                    mount["mountPath"].as_str().unwrap()
+                )
+            });
+            let mounts: Vec<String> = mounts.collect();
+            for expected in own.iter().chain(engine) {
+                assert!(mounts.contains(&(*expected).to_owned()), "{name} {expected}: {mounts:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_service_account_may_do_what_the_commands_do() {
     for overlay in overlays() {
         let nodes = json!([

@@ -53,7 +53,14 @@ fn each_alert_has_a_case_in_which_it_fires_and_says_what_to_do() {
     names.dedup();
     assert_eq!(
         names,
-        ["KcmAgentSilent", "KcmLeak", "KcmLostPartition", "KcmMismatch", "KcmPoolNearlyFull"]
+        [
+            "KcmAgentSilent",
+            "KcmLeak",
+            "KcmLostPartition",
+            "KcmMismatch",
+            "KcmPoolNearlyFull",
+            "KcmUnguarded",
+        ]
     );
     for alert in alerts {
         let summary = alert["annotations"]["summary"].as_str().unwrap();

@@ -44,6 +44,7 @@ fn names_and_types_are_those_of_the_documentation() {
             "kcm_build_info gauge",
             "kcm_cpu_lists gauge",
             "kcm_cpus gauge",
+            "kcm_guards gauge",
             "kcm_last_successful_round_timestamp_seconds gauge",
             "kcm_lost_partitions gauge",
             "kcm_mismatched_cpu_masks gauge",
@@ -55,6 +56,7 @@ fn names_and_types_are_those_of_the_documentation() {
             "kcm_round_interval_seconds gauge",
             "kcm_rounds_total counter",
             "kcm_tasks gauge",
+            "kcm_unguarded gauge",
         ]
     );
     let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");

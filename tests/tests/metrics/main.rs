@@ -7,6 +7,7 @@ mod alerts;
 mod clients;
 mod counters;
 mod exposition;
+mod guards;
 mod health;
 #[path = "../reconcile/holders.rs"]
 #[allow(dead_code)] // reconcile's own tests use all of it

@@ -4,6 +4,7 @@ use std::fs;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::kcm::{kcm, run};
+use kcm_tests::node::on_a_node;
 
 use super::machine::{MANUAL, Machine};
 use super::{on, parse};
@@ -19,6 +20,35 @@ const JSON: &str = r#"{
     "configDirectory": {
       "errors": [],
       "ok": true
+    },
+    "isolation": {
+      "errors": [],
+      "ok": true,
+      "pools": {
+        "dataplane": {
+          "defaultPool": {
+            "message": "no default pool (containerd, podman)",
+            "remedy": "kcm install --runtime=containerd --runtime=podman --default-pool=infra --conf-dir=CONF_DIR",
+            "state": "missing"
+          },
+          "isolcpus": {
+            "message": "isolated by the kernel's command line",
+            "state": "holds"
+          },
+          "partition": {
+            "message": "whether the kernel has cpuset partitions cannot be told: there is no MACHINE/proc/sys/kernel/osrelease",
+            "state": "unknown"
+          },
+          "quota": {
+            "message": "quotas cannot be told: cannot tell who is alive: MACHINE/proc does not show the host's processes; mount the host's /proc (for example at /host/proc) and set KCM_PROC_FS to that path",
+            "state": "unknown"
+          },
+          "shield": {
+            "message": "the shield cannot be told: the node's /var/lib/kcm is not mounted here",
+            "state": "unknown"
+          }
+        }
+      }
     }
   },
   "description": {
@@ -129,18 +159,22 @@ fn pools() -> ConfDir {
 
 #[test]
 fn a_machine_of_two_sockets_is_reported_byte_for_byte() {
-    let machine = Machine::with_offline(SOCKETS, "7").with_cmdline(CMDLINE);
-    let conf = pools();
-    let before = conf.snapshot();
-    let outcome = on(&machine, conf.path(), "node-report").succeeded();
-    assert_eq!(outcome.out, JSON.replace("CONF_DIR", conf.path().to_str().unwrap()));
-    assert_eq!(outcome.err, "");
-    assert_eq!(conf.snapshot(), before);
-    // The flag is the same as the variable.
-    let mut command = kcm();
-    let command = machine.show_to(command.arg("node-report"));
-    let flag = run(command.arg("--conf-dir").arg(conf.path())).succeeded();
-    assert_eq!((flag.out, flag.err), (outcome.out, outcome.err));
+    on_a_node(|_| {
+        let machine = Machine::with_offline(SOCKETS, "7").with_cmdline(CMDLINE);
+        let conf = pools();
+        let before = conf.snapshot();
+        let outcome = on(&machine, conf.path(), "node-report").succeeded();
+        let folder = machine.path("proc").parent().unwrap().to_owned();
+        let json = JSON.replace("CONF_DIR", conf.path().to_str().unwrap());
+        assert_eq!(outcome.out, json.replace("MACHINE", folder.to_str().unwrap()));
+        assert_eq!(outcome.err, "");
+        assert_eq!(conf.snapshot(), before);
+        // The flag is the same as the variable.
+        let mut command = kcm();
+        let command = machine.show_to(command.arg("node-report"));
+        let flag = run(command.arg("--conf-dir").arg(conf.path())).succeeded();
+        assert_eq!((flag.out, flag.err), (outcome.out, outcome.err));
+    });
 }
 
 #[test]
@@ -153,6 +187,13 @@ fn a_missing_directory_is_reported_byte_for_byte() {
         "CONF_DIR is no kcm configuration directory; make one with: kcm init --conf-dir=CONF_DIR"
       ],
       "ok": false
+    },
+    "isolation": {
+      "errors": [
+        "the pools cannot be read: see configDirectory"
+      ],
+      "ok": false,
+      "pools": {}
     }
   },
   "description": null,

@@ -5,6 +5,7 @@
 mod checks;
 mod documents;
 mod interval;
+mod isolation;
 #[path = "../init/machine.rs"]
 mod machine;
 mod malformed;

@@ -109,23 +109,24 @@ fn everything_that_is_wrong_is_reported_in_an_order_that_stays() {
         "CPU list overlap detected in a:0-1 and a:1 (in both: [1])",
         "CPU list overlap detected in a:0-1 and b:0 (in both: [0])",
     ];
-    let described = on(&sixteen_cpus(), conf.path(), "describe");
+    let machine = sixteen_cpus();
+    let described = on(&machine, conf.path(), "describe");
     let theirs = described.lines("ERROR");
     assert_eq!(theirs.len(), 5, "{described:?}");
     let mut expected: Vec<&str> = ours.into_iter().chain(theirs).collect();
     expected.sort_unstable();
 
-    let first = on(&sixteen_cpus(), conf.path(), "node-report").succeeded().out;
+    let first = on(&machine, conf.path(), "node-report").succeeded().out;
     let report = serde_json::from_str(&first).unwrap();
     let mut found = errors(&report);
     found.sort_unstable();
     assert_eq!(found, expected);
     for _ in 0..5 {
-        assert_eq!(on(&sixteen_cpus(), conf.path(), "node-report").succeeded().out, first);
+        assert_eq!(on(&machine, conf.path(), "node-report").succeeded().out, first);
     }
     // A directory in which the names came in another order.
     let other = all_wrong(&[("b", true, &["99", "0", "3"]), ("a", true, &["2", "1", "0-1"])]);
-    let out = on(&sixteen_cpus(), other.path(), "node-report").succeeded().out;
+    let out = on(&machine, other.path(), "node-report").succeeded().out;
     let [path, other] = [&conf, &other].map(|conf| conf.path().to_str().unwrap());
     assert_eq!(out.replace(other, path), first);
 }

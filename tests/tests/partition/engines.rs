@@ -1,5 +1,6 @@
 //! podman's containers, whatever is done to them and beside them.
 
+use std::path::Path;
 use std::process::Command;
 
 use kcm_tests::alone::{alone, others_have, partition};
@@ -10,6 +11,9 @@ use kcm_tests::node::on_a_node;
 use kcm_tests::podman::Podman;
 use kcm_tests::runtime::systemctl;
 
+use super::guard;
+
+const CONF: &str = "/etc/kcm";
 const EXCLUSIVE: &[&str] = &["kcm.intel.com/pool=exclusive"];
 
 fn cgroup_of(pid: i32) -> String {
@@ -39,6 +43,14 @@ fn keeps_its_partition(runtime: &'static str) {
             // Others may stand beside it: it has to be asked for.
             podman.start("a", EXCLUSIVE);
             assert_eq!(partition(&cgroup_of(podman.pid("a"))), "member");
+            let (state, message) = guard(Path::new(CONF), "exclusive", "partition");
+            assert_eq!(state, "partly", "{message}");
+            assert!(message.contains(" is a cpuset partition (auto), but not "), "{message}");
+            let doctor = node.kcm(&["doctor"]).out;
+            assert!(
+                doctor.contains("warn  isolation   pool exclusive, CPUs 4-5: nothing keeps"),
+                "{doctor}"
+            );
             podman.podman(&["rm", "--force", "--time=0", "a"]).succeeded();
             node.is_released("exclusive", "4-5");
             let flag = "--partition=exclusive=root";
@@ -55,6 +67,11 @@ fn keeps_its_partition(runtime: &'static str) {
             cgroup
         };
         let cgroup = must_hold("its start");
+        let (state, message) = guard(Path::new(CONF), "exclusive", "partition");
+        let expected = if message.contains("nobody stands beside") { "partly" } else { "holds" };
+        assert!(state == expected && !message.contains(", but not"), "{state}: {message}");
+        let doctor = node.kcm(&["doctor"]).out;
+        assert!(doctor.contains("ok    isolation   pool exclusive, CPUs 4-5: "), "{doctor}");
         let exec = podman.podman(&["exec", "a", "grep", "Cpus_allowed_list:", "/proc/self/status"]);
         assert_eq!(exec.succeeded().out.split_whitespace().last(), Some("4-5"));
         podman.podman(&["update", "--cpu-shares=700", "a"]).succeeded();

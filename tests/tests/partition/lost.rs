@@ -7,7 +7,7 @@ use kcm_tests::kcm::{kcm, reconcile};
 use kcm_tests::machine::{Offline, cgroup_file, effective_cpus, until};
 use kcm_tests::runtime::with_every_runtime;
 
-use super::say;
+use super::{guard, must_be_guarded, say};
 
 #[test]
 fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
@@ -15,6 +15,8 @@ fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
     with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
         say(scene, "dataplane", "root");
         let container = scene.container("a").pool("dataplane").run();
+        let each = "each container is a cpuset partition (root)";
+        must_be_guarded(scene.conf.path(), "dataplane", "holds", each);
         let above = cgroup_file(&scene.parent_cgroup(), "cpuset.cpus.exclusive");
         // Of a part of its CPUs the kernel leaves it a partition, of none it does not.
         fs::write(&above, "3").unwrap();
@@ -31,6 +33,8 @@ fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("others may run on CPUs 2-3 of a (process"), "{lines:?}");
         assert!(lines[0].contains(&state), "{lines:?}");
+        let message = format!("{each}, but not a");
+        must_be_guarded(scene.conf.path(), "dataplane", "partly", &message);
         assert_eq!(partition(&container.cgroup), state);
         let mended = reconcile(&scene.conf, &["--repair"]).succeeded();
         assert!(
@@ -40,6 +44,13 @@ fn one_whose_ancestor_was_changed_is_found_and_made_anew() {
         assert_eq!(partition(&container.cgroup), "root");
         assert!(!others_have("2"));
         assert_eq!(reconcile(&scene.conf, &["--repair"]).succeeded().lines("INFO"), [""; 0]);
+        must_be_guarded(scene.conf.path(), "dataplane", "holds", each);
+        let quota = || guard(scene.conf.path(), "dataplane", "quota");
+        assert_eq!(quota().0, "holds");
+        fs::write(cgroup_file(&container.cgroup, "cpu.max"), "50000 100000").unwrap();
+        let cgroup = &container.cgroup;
+        let said = format!("may be throttled: a ({cgroup} has a CFS quota (50000 100000))");
+        assert_eq!(quota(), ("missing".to_owned(), said));
         container.delete();
         assert!(others_have("2-3"));
     });

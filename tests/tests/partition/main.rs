@@ -14,10 +14,28 @@ mod taken;
 mod wish;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use kcm_tests::kcm::{kcm, run};
 use kcm_tests::machine::cgroup_file;
 use kcm_tests::runtime::Scene;
+use serde_json::Value;
+
+/// What node-report says of one guard of a directory's pool: its state, and how it is.
+fn guard(conf: &Path, pool: &str, name: &str) -> (String, String) {
+    let report = run(kcm().arg("node-report").env("KCM_CONF_DIR", conf)).succeeded().out;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let guard = &report["checks"]["isolation"]["pools"][pool][name];
+    let text = |key: &str| guard[key].as_str().unwrap_or_else(|| panic!("{report}")).to_owned();
+    (text("state"), text("message"))
+}
+
+/// Fails the test unless the guard `partition` of a directory's pool is so.
+#[track_caller]
+fn must_be_guarded(conf: &Path, pool: &str, state: &str, message: &str) {
+    assert_eq!(guard(conf, pool, "partition"), (state.to_owned(), message.to_owned()));
+}
 
 /// Has a pool say this of partitions.
 fn say(scene: &Scene, pool: &str, policy: &str) {

@@ -42,11 +42,15 @@ fn a_node_report_is_made_named_after_the_node() {
     assert_eq!(
         object["report"],
         json!({
-            "checks": {"configDirectory": {"errors": overlaps, "ok": false}},
+            "checks": {
+                "configDirectory": {"errors": overlaps, "ok": false},
+                "isolation": printed["checks"]["isolation"],
+            },
             "description": {"path": conf.path(), "pools": pools},
             "summary": {"ok": false, "pools": 2, "exclusiveFree": 1, "exclusiveTotal": 2},
         })
     );
+    assert!(object["report"]["checks"]["isolation"]["pools"]["dataplane"]["partition"].is_object());
     assert_eq!(object["topology"], printed["topology"]);
 }
 

@@ -149,6 +149,10 @@ fn nothing_of_the_nodes_own_is_on_the_pools_cpus_under_the_shield_and_all_is_as_
         let is_off = off_the_pool(&allowed.parse().unwrap());
         assert!(is_off || is_new || left("kernel-thread", name), "{name} ({tid}): {allowed}");
     }
+    let report = run(kcm().arg("node-report").env("KCM_CONF_DIR", conf.path())).succeeded().out;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let guard = &report["checks"]["isolation"]["pools"]["dp"]["shield"];
+    assert_eq!(*guard, serde_json::json!({"message": "shielded", "state": "holds"}));
     let parameters = status["parameters"].as_str().unwrap();
     assert!(parameters.contains("isolcpus=managed_irq,3,9-10"), "{parameters}");
 
