@@ -93,7 +93,7 @@ fn oci_state(data: &[u8]) {
 
 fn oci_bundle(data: &[u8]) {
     if let Ok(bundle) = serde_json::from_slice::<oci::Bundle>(data) {
-        let _ = (bundle.cpus().map(str::parse::<CpuSet>), bundle.has_quota());
+        let _ = (bundle.cpus().map(str::parse::<CpuSet>), bundle.quota());
     }
 }
 
