@@ -10,6 +10,7 @@ pub mod conf_dir;
 pub mod container;
 pub mod crash;
 pub mod cri;
+pub mod docker;
 pub mod hook;
 pub mod isolate;
 pub mod kcm;

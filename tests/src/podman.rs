@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
@@ -47,6 +47,10 @@ impl<'n> Podman<'n> {
 
     /// podman with these words, to its end.
     pub fn podman(&self, words: &[&str]) -> Outcome {
+        run(self.command().args(words))
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new("podman");
         bare(&mut command);
         let folder = self.node.folder();
@@ -56,7 +60,15 @@ impl<'n> Podman<'n> {
         let manager = if self.parent.ends_with(".slice") { "systemd" } else { "cgroupfs" };
         command.args(["--storage-driver", "vfs", "--events-backend", "file"]);
         command.args(["--cgroup-manager", manager, "--runtime", self.runtime]);
-        run(command.args(words))
+        command
+    }
+
+    /// Begins to start a container that stays.
+    pub fn begin(&self, name: &str, annotations: &[&str]) -> Child {
+        let words = self.run_flags(&["run", "--detach"], name, annotations);
+        let mut command = self.command();
+        command.args(words).args(["sh", "-c", STAY]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// A pod without containers yet; its network is the machine's, since it has no infra container.

@@ -16,7 +16,7 @@ use super::guard;
 const CONF: &str = "/etc/kcm";
 const EXCLUSIVE: &[&str] = &["kcm.intel.com/pool=exclusive"];
 
-fn cgroup_of(pid: i32) -> String {
+pub(crate) fn cgroup_of(pid: i32) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     text.trim().strip_prefix("0::").unwrap().to_owned()
 }

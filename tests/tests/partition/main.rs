@@ -5,7 +5,9 @@
 mod cost;
 mod crash;
 mod deadline;
+mod docker;
 mod engines;
+mod killed;
 mod lost;
 mod mask;
 mod shielded;

@@ -1,7 +1,8 @@
 //! Taken at the start, given back at the end.
 
 use kcm_tests::alone::{alone, aside, others_have, partition};
-use kcm_tests::machine::effective_cpus;
+use kcm_tests::isolate::status;
+use kcm_tests::machine::{effective_cpus, reload_systemd};
 use kcm_tests::runtime::with_every_runtime;
 
 use super::say;
@@ -63,5 +64,37 @@ fn each_kind_is_what_its_pool_says_and_none_is_a_plain_cpuset() {
             (container.cpus(), partition(&container.cgroup)),
             ("6-7".into(), "member".into())
         );
+    });
+}
+
+#[test]
+fn an_update_by_its_runtime_takes_nothing_from_it() {
+    let _alone = alone();
+    with_every_runtime(&[("dataplane", true, &["2-3"])], |scene| {
+        say(scene, "dataplane", "root");
+        let container = scene.container("a").pool("dataplane").run();
+        // The last one asks for other CPUs, which nobody else is given.
+        for flags in [
+            ["--cpu-share", "700"],
+            ["--memory", "200000000"],
+            ["--cpuset-cpus", "2-3"],
+            ["--cpuset-cpus", "8"],
+        ] {
+            container.update(&flags);
+            let of = effective_cpus(&container.cgroup).to_string();
+            assert_eq!(
+                (partition(&container.cgroup), of),
+                ("root".into(), "2-3".into()),
+                "{flags:?}"
+            );
+            assert_eq!(status(container.pid(), "Cpus_allowed_list"), "2-3", "{flags:?}");
+            assert!(!others_have("2") && !others_have("3") && others_have("8"), "{flags:?}");
+        }
+        reload_systemd();
+        assert_eq!(partition(&container.cgroup), "root", "after a daemon-reload");
+        container.delete();
+        assert!(others_have("2-3"));
+        let next = scene.container("b").pool("dataplane").run();
+        assert_eq!((next.cpus(), partition(&next.cgroup)), ("2-3".into(), "root".into()));
     });
 }
