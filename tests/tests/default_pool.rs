@@ -182,8 +182,10 @@ fn in_place_of(path: &Path, content: &[u8]) {
 #[test]
 fn a_container_of_kube_system_starts_whatever_becomes_of_the_default_pool() {
     let [first, second] = two_cpus();
-    for (what, make_wrong, is_bound) in WRONG {
-        for pool in ["", "none"] {
+    for (number, (what, make_wrong, is_bound)) in WRONG.into_iter().enumerate() {
+        // Whoever opts out is not bound, whatever becomes of the pool.
+        let pools = if number < 2 { &["", "none"][..] } else { &[""] };
+        for pool in pools.iter().copied() {
             let conf =
                 ConfDir::new(&[("dataplane", true, &[&first]), ("infra", false, &[&second])]);
             let file = File::open(conf.path().join("lock")).unwrap();

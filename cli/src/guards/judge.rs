@@ -138,7 +138,7 @@ fn partition(facts: &Facts, pool: &Pool) -> (Guard, bool) {
         (true, true) => Guard::holds(message),
         (false, true) => Guard::partly(message, init("root")),
         (_, false) => {
-            let anew = format!("start {} anew", first(&plain));
+            let anew = format!("start {} anew, unless it asked for none", first(&plain));
             let remedy = if is_each { anew } else { format!("{}, and {anew}", init("root")) };
             Guard::partly(format!("{message}, but not {}", first(&plain)), remedy)
         }

@@ -19,13 +19,13 @@ use crate::machine::Machine;
 
 /// All of it; an error where no pool can be read.
 pub(crate) fn look(machine: &Machine, conf: &ConfDir) -> Result<Facts, Error> {
-    let read = |contents: &Contents| Ok((pools_in(contents)?, settled(contents)?));
+    let read = |contents: &Contents| Ok((pools_in(contents)?, contents.records()?.readable));
     let (((pools, unreadable), records), _) = conf.read::<_, Error>(read)?;
     Ok(Facts {
         conf_dir: conf.path().to_owned(),
         pools,
         unreadable,
-        holders: known(holders(machine, &records)),
+        holders: known(holders(machine, conf, &records)),
         partitions: known(machine.can_have_partitions()),
         isolated: known(machine.isolated()),
         shielded: known(shielded(machine)),
@@ -56,30 +56,25 @@ fn pools_in(contents: &Contents) -> Result<(Vec<Pool>, Vec<PoolName>), Error> {
     Ok((pools, unreadable))
 }
 
-/// The records but those of containers that a hook is at work on, which has them locked meanwhile, as
-/// `isolate` has its own for as long as it lives.
-fn settled(contents: &Contents) -> Result<Vec<Allocation>, Error> {
-    let mut settled = Vec::new();
-    for record in contents.records()?.readable {
-        if record.is_isolates() || !contents.is_held(&record)? {
-            settled.push(record);
-        }
-    }
-    Ok(settled)
-}
-
-/// Of these records, those of somebody who is there still.
-fn holders(machine: &Machine, records: &[Allocation]) -> anyhow::Result<Vec<Holder>> {
+/// Of these records, those of somebody who is there still. A container that a hook is at work on, which
+/// has its record locked meanwhile, is yet to come; `isolate` has its own locked for as long as it lives.
+fn holders(
+    machine: &Machine,
+    conf: &ConfDir,
+    records: &[Allocation],
+) -> anyhow::Result<Vec<Holder>> {
     let (procfs, hierarchy) = (machine.procfs()?, machine.hierarchy()?);
     anyhow::ensure!(
         hierarchy.is_whole(),
         "only a part of the cgroups can be seen; mount the host's cgroup file system, and set \
          KCM_CGROUP_FS to where it is"
     );
-    let boot_id = procfs.boot_id()?;
+    let (boot_id, contents) = (procfs.boot_id()?, conf.unlocked()?);
     let mut holders = Vec::new();
     for record in records.iter().filter(|record| record.process.boot_id == boot_id) {
-        holders.extend(holder(&procfs, &hierarchy, record)?);
+        if record.is_isolates() || !contents.is_held(record)? {
+            holders.extend(holder(&procfs, &hierarchy, record)?);
+        }
     }
     Ok(holders)
 }

@@ -113,9 +113,9 @@ fn whoever_holds_cpus_without_one_is_named_with_what_helps() {
     let found = only(&with("auto", engine("containerd", None)));
     let each = "Partly: each container is a cpuset partition (auto), but not a";
     assert_eq!(short(&found.guards.partition), each);
-    assert!(found.open.unwrap().starts_with("start a anew, or "));
+    assert!(found.open.unwrap().starts_with("start a anew, unless it asked for none, or "));
     let found = only(&with("auto", engine("podman", None)));
-    let remedy = "kcm init --partition=data=root, and start a anew";
+    let remedy = "kcm init --partition=data=root, and start a anew, unless it asked for none";
     assert_eq!(found.guards.partition.remedy.as_deref(), Some(remedy));
     assert!(
         found.line().contains("nothing keeps others off: a container that nobody stands beside")
