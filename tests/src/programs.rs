@@ -25,9 +25,14 @@ pub fn for_any_user(name: &str) -> (TempDir, PathBuf) {
     (folder, copy)
 }
 
-/// Copies a built program, by another process: a process that another thread of this one starts would
-/// for a moment have the copy open for writing, and nobody could run it (ETXTBSY, execve(2)).
+/// Copies a built program.
 pub fn copy_to(name: &str, path: &Path) {
-    let copied = Command::new("cp").arg(program(name)).arg(path).status().unwrap();
-    assert!(copied.success(), "cannot copy {name}");
+    copy(&program(name), path);
+}
+
+/// Copies a program, by another process: a process that another thread of this one starts would for a
+/// moment have the copy open for writing, and nobody could run it (ETXTBSY, execve(2)).
+pub fn copy(program: &Path, path: &Path) {
+    let copied = Command::new("cp").arg(program).arg(path).status().unwrap();
+    assert!(copied.success(), "cannot copy {}", program.display());
 }

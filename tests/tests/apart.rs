@@ -13,7 +13,7 @@ use kcm_tests::machine::{
     remove_cgroup,
 };
 use kcm_tests::node::on_a_node;
-use kcm_tests::programs::program;
+use kcm_tests::programs::{copy, program};
 use kcm_tests::runtime::systemctl;
 use kcm_tests::stand_in::Cgroup;
 use nix::errno::Errno;
@@ -178,7 +178,7 @@ fn what_a_test_leaves_behind_is_found_and_named() {
     let outcome = left_as_it_was(alone, "touch /opt/x; rm /opt/x; exit 3", here.path());
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
 
-    fs::copy("/bin/sleep", here.path().join("podman")).unwrap();
+    copy("/bin/sleep".as_ref(), &here.path().join("podman"));
     fs::write(here.path().join("online"), "0\n").unwrap();
     let limited = Cgroup::new("limited");
     let file = cgroup_file(&limited.path(), "cpuset.cpus");

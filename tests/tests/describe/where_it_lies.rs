@@ -11,14 +11,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::tmpfs::Tmpfs;
 use super::{MANUALS_JSON, Outcome, describe, json_at, kcm, manuals, run};
 use kcm_tests::kcm::bare;
+use kcm_tests::programs::for_any_user;
 
 /// Describes as an ordinary user: a process that is nobody's, with no group and no capability.
 fn describe_as_nobody(path: &Path) -> Outcome {
     // The program itself may lie where only root gets to.
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("kcm");
-    fs::copy(kcm().get_program(), &program).unwrap();
+    let (_folder, program) = for_any_user("kcm");
     let mut command = Command::new("setpriv");
     bare(&mut command);
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use kcm_tests::kcm::{bare, run};
 use kcm_tests::node::on_a_node;
-use kcm_tests::programs::program;
+use kcm_tests::programs::{copy, program};
 
 use super::{changed, error};
 
@@ -42,7 +42,7 @@ fn without_a_runtime_only_the_two_programs_are_copied() {
 fn a_program_that_is_being_executed_is_replaced_whole() {
     on_a_node(|node| {
         fs::create_dir_all("/opt/bin").unwrap();
-        fs::copy("/bin/sleep", "/opt/bin/kcm").unwrap();
+        copy("/bin/sleep".as_ref(), "/opt/bin/kcm".as_ref());
         let mut old = Command::new("/opt/bin/kcm").arg("600").stdin(Stdio::null()).spawn().unwrap();
         node.kcm(&["install"]).succeeded();
         assert_eq!(fs::read("/opt/bin/kcm").unwrap(), fs::read(program("kcm")).unwrap());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::isolate::{Isolate, nothing_must_be_held};
-use kcm_tests::programs::copy_to;
+use kcm_tests::programs::{copy, copy_to};
 
 /// Goes into a root with the machine's `/proc` and `/sys` in it, and the configuration directory.
 const ENTER: &str = r#"for folder in /proc /sys; do mount --rbind "$folder" "$0$folder" || exit; done
@@ -26,8 +26,9 @@ fn a_command_runs_where_there_is_no_shell() {
         fs::create_dir(root.path().join(folder)).unwrap();
     }
     copy_to("kcm", &root.path().join("kcm"));
-    fs::copy("/bin/busybox", root.path().join("busybox")).expect("the tests need busybox-static");
-    fs::copy("/bin/busybox", root.path().join("true")).unwrap();
+    for name in ["busybox", "true"] {
+        copy("/bin/busybox".as_ref(), &root.path().join(name));
+    }
     for (command, expected) in [
         (&["/busybox", "--", "echo", "a  b", "$HOME", "|", "cat"] as &[_], "a  b $HOME | cat\n"),
         (&["/busybox", "--", "sh", "-c", "echo $KCM_CPUS_ASSIGNED"], "0\n"),

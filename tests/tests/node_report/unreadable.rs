@@ -7,6 +7,7 @@ use std::process::Command;
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::kcm::{Outcome, bare, kcm, run};
+use kcm_tests::programs::for_any_user;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::machine::Machine;
@@ -31,10 +32,7 @@ fn let_everybody_in(conf: &ConfDir) {
 fn as_nobody(machine: &Machine, conf_dir: &Path, subcommand: &str) -> Outcome {
     fs::set_permissions(machine.path(""), Permissions::from_mode(0o755)).unwrap();
     // The program itself may lie where only root gets to.
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("kcm");
-    fs::copy(kcm().get_program(), &program).unwrap();
+    let (_folder, program) = for_any_user("kcm");
     let mut command = Command::new("setpriv");
     bare(&mut command);
     machine.show_to(&mut command).env("KCM_CONF_DIR", conf_dir);
