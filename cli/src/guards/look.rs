@@ -13,13 +13,32 @@ use kcm_core::host::shield_state::{FOLDER, StateFile};
 use kcm_core::pool::PoolName;
 use kcm_core::state::{ConfDir, Contents, Error};
 
+use super::judge::INFRA;
 use super::{Engine, Facts, Holder, Known, Pool};
 use crate::engines;
 use crate::machine::Machine;
 
 /// All of it; an error where no pool can be read.
 pub(crate) fn look(machine: &Machine, conf: &ConfDir) -> Result<Facts, Error> {
-    let read = |contents: &Contents| Ok((pools_in(contents)?, contents.records()?.readable));
+    look_at(machine, conf, |_| true)
+}
+
+/// Of pools only these, and those that are or could be somebody's default pool.
+pub(crate) fn look_at(
+    machine: &Machine,
+    conf: &ConfDir,
+    is_asked: impl Fn(&PoolName) -> bool,
+) -> Result<Facts, Error> {
+    let engines = engines::Engine::here().into_iter().map(|it| engine(it, conf.path()));
+    let engines: Vec<Engine> = engines.collect();
+    let is_default = |pool: &PoolName| {
+        let called = engines.iter().filter_map(|engine| engine.called.as_ref().ok()?.as_ref());
+        let mut defaults = called.filter_map(|called| called.default_pool.as_deref());
+        pool.as_ref() == INFRA || defaults.any(|default| default == pool.as_ref())
+    };
+    let is_asked = |pool: &PoolName| is_asked(pool) || is_default(pool);
+    let read =
+        |contents: &Contents| Ok((pools_in(contents, is_asked)?, contents.records()?.readable));
     let (((pools, unreadable), records), _) = conf.read::<_, Error>(read)?;
     Ok(Facts {
         conf_dir: conf.path().to_owned(),
@@ -29,18 +48,21 @@ pub(crate) fn look(machine: &Machine, conf: &ConfDir) -> Result<Facts, Error> {
         partitions: known(machine.can_have_partitions()),
         isolated: known(machine.isolated()),
         shielded: known(shielded(machine)),
-        engines: engines::Engine::here().into_iter().map(|it| engine(it, conf.path())).collect(),
+        engines,
     })
 }
 
 /// The pools that can be read, and the names of the others.
 pub(crate) fn pools(conf: &ConfDir) -> Result<(Vec<Pool>, Vec<PoolName>), Error> {
-    conf.read(pools_in).map(|(pools, _)| pools)
+    conf.read(|contents| pools_in(contents, |_| true)).map(|(pools, _)| pools)
 }
 
-fn pools_in(contents: &Contents) -> Result<(Vec<Pool>, Vec<PoolName>), Error> {
+fn pools_in(
+    contents: &Contents,
+    is_asked: impl Fn(&PoolName) -> bool,
+) -> Result<(Vec<Pool>, Vec<PoolName>), Error> {
     let (mut pools, mut unreadable) = (Vec::new(), Vec::new());
-    for name in contents.pool_names()? {
+    for name in contents.pool_names()?.into_iter().filter(is_asked) {
         let Ok(listing) = contents.pool(&name) else {
             unreadable.push(name);
             continue;

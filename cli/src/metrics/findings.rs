@@ -1,5 +1,7 @@
 //! What a round has found, as far as metrics tell of it.
 
+use std::collections::BTreeSet;
+
 use kcm_core::host::cgroup::Cgroup;
 use kcm_core::node::Reconciled;
 use kcm_core::pool::PoolName;
@@ -7,7 +9,7 @@ use kcm_core::state::ConfDir;
 use kcm_core::usage::{self, Usage};
 
 use crate::guards::judge::judge;
-use crate::guards::look::look;
+use crate::guards::look::look_at;
 use crate::guards::{Facts, Guarded};
 use crate::machine::Machine;
 
@@ -73,12 +75,16 @@ impl Findings {
         }
     }
 
-    /// Sees what guards exclusive pools, where metrics will tell of it: for a command that has not looked
-    /// itself.
+    /// Sees what guards the exclusive pools of those that were seen, where metrics will tell of it: for a
+    /// command that has not looked itself.
     pub(crate) fn look_for_guards(&mut self, machine: &Machine, dir: &ConfDir) {
-        if self.is_watched {
-            self.guarded(look(machine, dir).ok().as_ref());
+        if !self.is_watched {
+            return;
         }
+        let seen = self.usage.iter().flatten().filter(|usage| usage.exclusive);
+        let seen: BTreeSet<&PoolName> = seen.map(|usage| &usage.pool).collect();
+        let facts = look_at(machine, dir, |pool| seen.contains(pool));
+        self.guarded = facts.ok().map(|facts| judge(&facts));
     }
 
     /// There is this to guard exclusive pools.

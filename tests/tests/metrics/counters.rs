@@ -117,7 +117,8 @@ fn a_round_that_fails_resets_no_counter_and_hides_no_pool() {
 
 #[test]
 fn a_command_that_reclaims_nothing_has_no_counter_of_it() {
-    let agent = Agent::start(&mut command(&pool(&["0"]), &["node-report"]));
+    let conf = pool(&["0"]);
+    let agent = Agent::start(&mut command(&conf, &["node-report"]));
     let metrics = agent.next_round();
     for series in [RECLAIMED, MISMATCHED, MISMATCHED_EVER, REPAIRED, NOT_REPAIRED] {
         assert_eq!(metrics.get(series), None, "{series}");

@@ -67,7 +67,8 @@ fn an_ipv6_address_serves_as_well() {
 
 #[test]
 fn there_are_two_paths_and_they_can_only_be_read() {
-    let agent = Agent::reconcile(&pool(&["0"]));
+    let conf = pool(&["0"]);
+    let agent = Agent::reconcile(&conf);
     agent.health(200);
     for (method, path, status) in [
         ("GET", "/metrics", 200),
@@ -94,7 +95,8 @@ fn there_are_two_paths_and_they_can_only_be_read() {
 #[test]
 fn sigterm_ends_it_at_once_though_a_client_holds_a_connection() {
     for words in [&["reconcile"], &["node-report"]] {
-        let mut agent = Agent::start(&mut command(&pool(&["0"]), words));
+        let conf = pool(&["0"]);
+        let mut agent = Agent::start(&mut command(&conf, words));
         agent.health(200);
         let _idle = connect(agent.address());
         agent.next_round();
