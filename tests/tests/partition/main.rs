@@ -5,6 +5,7 @@
 mod cost;
 mod crash;
 mod engines;
+mod in_the_way;
 mod lost;
 mod mask;
 mod stale;
