@@ -35,23 +35,33 @@ demo: build ## Show a busybox container under real runc on a core of its own (ro
 	@tests/require $(DEMO_PACKAGES)
 	examples/quickstart/run
 
-.PHONY: check
-check: ## Format, lints, unit tests, model test
+# The whole workspace in each command: with some of its packages, dependencies would be built once more
+# with other features.
+.PHONY: lint
+lint:
 	@tests/require $(CHECK_PACKAGES)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked -p kcm-core -p kcm-hook -p kcm -p kcm-shim-config
-	cargo test --locked -p kcm-tests --test model
+
+.PHONY: check
+check: lint ## Format, lints, unit tests, model test
+	cargo test --locked --workspace --lib --bins --test model
+
+.PHONY: built-tests
+built-tests: lint
+	cargo test --locked --workspace --no-run --lib --bins --test '*'
 
 .PHONY: test
-test: check build ## All of check, real runtimes on this machine and in the guest (root)
-	@tests/require $(TEST_PACKAGES)
+test: ## All of check, real runtimes on this machine and in the guest (root)
+	@tests/require $(TEST_PACKAGES) $(CHECK_PACKAGES)
 	@tests/kubernetes-tools >/dev/null
 	@tests/criu >/dev/null
-	tests/left-as-it-was cargo test --locked -p kcm-tests
+	@# The release is optimised as one piece, by one thread; the other has the tests to build meanwhile.
+	$(MAKE) --jobs=2 build built-tests
+	tests/left-as-it-was cargo test --locked --workspace
 	@# Once more where somebody lives: what looks at files that a machine may have already.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/tests/lived-in $(CURDIR)/tests/apart" tests/left-as-it-was \
-	  cargo test --locked -p kcm-tests --test apart --test doctor --test install --test containerd -- --skip undisturbed
+	  cargo test --locked --workspace --test apart --test doctor --test install --test containerd -- --skip undisturbed
 	tests/guest/run
 
 .PHONY: deep
@@ -81,7 +91,7 @@ package: build ## Build the Debian package and the container image, in dist/
 .PHONY: ci
 ci: test demo package ## All of test, the demo, licences and sources of the dependencies, shell scripts
 	@tests/require shellcheck rsyslog logrotate lintian groff
-	cargo test --locked -p kcm-tests --test packages
+	cargo test --locked --workspace --test packages
 	rsyslogd -N1 -f packaging/syslog/rsyslog-kcm.conf
 	logrotate --debug packaging/syslog/logrotate-kcm
 	shellcheck fuzz/run findings/*.sh tests/{require,criu,kubernetes-tools,apart,left-as-it-was,lived-in,view.sh} tests/guest/{build,boot,run} tests/guest/inside/{initramfs-init,plain-init,run-job} examples/quickstart/run examples/noisy-neighbour/run packaging/{deb,image}/build

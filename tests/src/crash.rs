@@ -54,7 +54,7 @@ fn disturbed(moment: &impl Moment, point: &SystemCall, what: &str) -> Trace {
     // strace takes one injection a name; the later one of a name replaces the fault.
     let fault = moment.fault().filter(|fault| !fault.starts_with(&point.name));
     let injections: Vec<&str> = fault.into_iter().chain([injection.as_str()]).collect();
-    Trace::of(moment.program(), &injections)
+    Trace::of_injected(moment.program(), &injections)
 }
 
 /// Kills the program at every point. The signal comes before the system call is made, so the points

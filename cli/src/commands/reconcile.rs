@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use kcm_core::Node;
 use kcm_core::allocation::Owner;
-use kcm_core::node::{Lost, Mismatch, Reclaimed as Freed, Reconciled};
+use kcm_core::node::{Lost, Mismatch, Reclaimed as Freed, Reconciled, Repaired};
 use kcm_core::notice::Notice;
 use kcm_core::state::{ConfDir, LockTimeout};
 
@@ -139,11 +139,17 @@ fn repair_all(node: &Node, mismatched: &[Mismatch], findings: &mut Findings) -> 
         let name = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
         let (pid, pool) = (mismatch.pid, &mismatch.pool);
         match &result {
-            Ok(()) => log::info!(
-                "put process {pid}{name} of pool {pool} back on its CPUs; if podman update or docker \
-                 update --cpuset-cpus had moved it, the engine may ask for those CPUs again at its next \
-                 start, and the hook refuse: then make the container anew (podman rm, then podman run)"
-            ),
+            Ok(Repaired { shared }) => {
+                log::info!(
+                    "put process {pid}{name} of pool {pool} back on its CPUs; if podman update or docker \
+                     update --cpuset-cpus had moved it, the engine may ask for those CPUs again at its \
+                     next start, and the hook refuse: then make the container anew (podman rm, then \
+                     podman run)"
+                );
+                if let Some(why) = shared {
+                    log::warn!("others may run on the CPUs of process {pid}{name} as well: {why}");
+                }
+            }
             Err(error) => log::warn!("cannot repair process {pid}{name} of pool {pool}: {error}"),
         }
         if let Some(owner) = owner {
@@ -162,15 +168,21 @@ fn not_alone(Lost { allocation, state }: &Lost) -> String {
     )
 }
 
-/// Makes a cgroup a partition again, unless a repair of its CPUs just did.
+/// Makes a cgroup a partition again, unless a repair of its CPUs just did so, or has said why not.
 fn revive(node: &Node, lost: &Lost, repaired: &Repairs) {
     let allocation = &lost.allocation;
     if repaired.get(&allocation.owner) == Some(&true) {
         return;
     }
     let (owner, cpus) = (&allocation.owner, allocation.cpus());
+    let cannot = |why: &dyn std::fmt::Display| {
+        log::warn!("{}, and cannot be made one again: {why}", not_alone(lost));
+    };
     match node.repair(Some(allocation)) {
-        Ok(()) => log::info!("{owner} has CPUs {cpus} for itself alone again"),
-        Err(error) => log::warn!("{}, and cannot be made one again: {error}", not_alone(lost)),
+        Ok(Repaired { shared: None }) => {
+            log::info!("{owner} has CPUs {cpus} for itself alone again");
+        }
+        Ok(Repaired { shared: Some(why) }) => cannot(&why),
+        Err(error) => cannot(&error),
     }
 }

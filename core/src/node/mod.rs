@@ -38,7 +38,7 @@ pub use partition::NoPartition;
 use pool_judge::PoolJudge;
 pub use quota::NotLifted;
 pub use reconcile::Reconciled;
-pub use repair::{Lost, Mismatch, NotRepaired};
+pub use repair::{Lost, Mismatch, NotRepaired, Repaired};
 use said::forgotten_notice;
 pub use survey::{Nameless, Seeming, Survey};
 use time::OffsetDateTime;

@@ -61,6 +61,13 @@ pub struct Lost {
     pub state: State,
 }
 
+/// What is right again.
+#[derive(Debug)]
+pub struct Repaired {
+    /// Why it has its CPUs not for itself alone, which it should.
+    pub shared: Option<NoPartition>,
+}
+
 /// Why a cgroup was not put right.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRepaired {
@@ -130,9 +137,6 @@ pub enum NotRepaired {
         /// What holds.
         actual: CpuSet,
     },
-    /// It cannot have its CPUs for itself alone.
-    #[error(transparent)]
-    NoPartition(#[from] NoPartition),
     /// systemd.
     #[error(transparent)]
     Scope(#[from] scope::Error),
@@ -261,7 +265,7 @@ impl Node {
     /// Has a container's cgroup have its CPUs again, where it has not, and for itself alone where it
     /// was so; its threads are its own. Under the lock, since the container may have been restarted,
     /// with other CPUs, since we looked.
-    pub fn repair(&self, allocation: Option<&Allocation>) -> Result<(), NotRepaired> {
+    pub fn repair(&self, allocation: Option<&Allocation>) -> Result<Repaired, NotRepaired> {
         let allocation = allocation.ok_or(NotRepaired::NoCgroup)?;
         if allocation.cgroup.is_none() {
             return Err(NotRepaired::NoCgroup);
@@ -275,6 +279,7 @@ impl Node {
                 return Err(NotRepaired::Changed);
             }
             let cgroup = self.cgroup_of(hierarchy, allocation)?;
+            let mut shared = None;
             if cgroup.effective_cpus()? != cpus || self.lost(allocation)?.is_some() {
                 let all = cgroup.processes()?;
                 let mut scope =
@@ -293,11 +298,11 @@ impl Node {
                     lacking(&cgroup, &cpus)?;
                 }
                 if let Outcome::Shared(why) = restricted? {
-                    return Err(why.into());
+                    shared = Some(why);
                 }
             }
             match self.seen(pid, Some(allocation))? {
-                Some(seen) if seen.is_right(&cpus) => Ok(()),
+                Some(seen) if seen.is_right(&cpus) => Ok(Repaired { shared }),
                 Some(seen) => match self.moved_out(hierarchy, &cgroup, allocation)? {
                     Some(now) => Err(NotRepaired::MovedOut { now, own: cgroup.path().to_owned() }),
                     None => Err(NotRepaired::InVain { cpus: cpus.clone(), actual: seen.all() }),

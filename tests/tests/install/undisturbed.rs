@@ -38,7 +38,7 @@ fn changes_all_or_nothing(node: &Node, words: &[&str], undo: &[&str]) {
         node.kcm(undo).succeeded();
         assert_eq!(changed(&before, node), [""; 0], "{undo:?}");
         let injection = format!("{}:error=ENOSPC:when={}", point.name, point.nth);
-        let ran = Trace::of(&command(words), &[&injection]).ran;
+        let ran = Trace::of_injected(&command(words), &[&injection]).ran;
         let now = node.files();
         match ran.status.code() {
             // What could be done without.

@@ -7,6 +7,7 @@ mod crash;
 mod deadline;
 mod docker;
 mod engines;
+mod in_the_way;
 mod killed;
 mod lost;
 mod mask;

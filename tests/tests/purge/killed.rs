@@ -53,7 +53,7 @@ fn disturb(what: &str, make: fn() -> ConfDir, then: fn(&ConfDir)) {
         }
         let conf = make();
         let injection = format!("{}:{what}:when={}", point.name, point.nth);
-        let ran = Trace::of(&purge_command(conf.path()), &[&injection]).ran;
+        let ran = Trace::of_injected(&purge_command(conf.path()), &[&injection]).ran;
         assert!(ran.was_killed() || ran.status.code().is_some(), "{}", ran.stderr);
         if works(&conf, "0") {
             worked += 1

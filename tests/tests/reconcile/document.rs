@@ -5,6 +5,8 @@ use std::process::Command;
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::kcm::{Outcome, kcm, run};
 
+use super::elders;
+
 /// All that is printed where nothing is amiss.
 pub(crate) const NOTHING: &str =
     "{\n  \"mismatchedCpuMasks\": [],\n  \"reclaimedCpuLists\": []\n}\n";
@@ -14,6 +16,7 @@ pub(crate) const NOBODY: i32 = 4_194_305;
 
 /// `kcm reconcile` of a directory, with these flags.
 pub(crate) fn command(conf: &ConfDir, flags: &[&str]) -> Command {
+    elders::start();
     let mut command = kcm();
     command.arg("reconcile").args(flags).env("KCM_CONF_DIR", conf.path());
     command

@@ -5,6 +5,7 @@
 mod blind;
 mod dead;
 mod document;
+mod elders;
 mod garbage;
 mod holders;
 mod interval;

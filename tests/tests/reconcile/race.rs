@@ -12,7 +12,7 @@ use kcm_tests::stand_in::StandIn;
 use tempfile::NamedTempFile;
 
 use super::document::{document, repaired};
-use super::holders::{Process, drift, holder, pool};
+use super::holders::{Process, container, drift, holder, pool};
 use super::traced::{calls, strace, traced};
 
 /// A container that is no longer on its CPUs, list 0, and a list that is free.
@@ -78,6 +78,20 @@ impl Hanging {
     }
 }
 
+/// Runs the hook while reconcile hangs, which has the turnstile: for half of the time limit it is waited
+/// for.
+#[track_caller]
+fn pass_by(hook: HookCall) {
+    hook.lock_timeout("3").run().must_succeed();
+}
+
+/// A container that is given a list meanwhile.
+fn taker(conf: &ConfDir) -> StandIn {
+    let taker = container("taker");
+    pass_by(HookCall::create(conf.path(), &taker, "p"));
+    taker
+}
+
 /// Whether its tracer has stopped this process on entering `flock(2)`, system call 73 on x86-64.
 fn is_stopped_in_flock(pid: u32) -> bool {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -108,14 +122,14 @@ fn a_container_restarted_under_its_id_keeps_its_new_cpus() {
     let reconcile = Hanging::before_the_repair(&conf);
 
     old.kill();
-    HookCall::poststop(conf.path(), old.id()).run().must_succeed();
-    let taker = holder(&conf, "taker");
+    pass_by(HookCall::poststop(conf.path(), old.id()));
+    let taker = taker(&conf);
     assert_eq!(conf.tasks("p", "0"), taker.pid().to_string());
     // In the same cgroup, as a runtime makes it for the same id.
     let new = Process::running(Command::new("unshare").args(["--mount", "sleep", "600"]));
     old.cgroup().enter(new.pid());
     let state = state(old.id(), new.pid());
-    HookCall::with_input(conf.path(), "createRuntime", state).run().must_succeed();
+    pass_by(HookCall::with_input(conf.path(), "createRuntime", state));
     assert_eq!(conf.tasks("p", "1"), new.pid().to_string());
     assert_eq!(old.cgroup().cpus(), "1");
     let before = conf.snapshot();
@@ -137,8 +151,8 @@ fn a_container_that_is_given_other_cpus_under_its_own_pid_keeps_them() {
     fs::remove_file(conf.record_path(same.id())).unwrap();
     fs::remove_file(conf.index_path("p", "0")).unwrap();
     fs::write(conf.tasks_path("p", "0"), "").unwrap();
-    let taker = holder(&conf, "taker");
-    super::holders::give(&conf, &same, 1);
+    let taker = taker(&conf);
+    pass_by(HookCall::create(conf.path(), &same, "p"));
     assert_eq!(conf.tasks("p", "1"), same.pid().to_string());
     assert_eq!(same.cgroup().cpus(), "1");
 
@@ -167,7 +181,7 @@ fn a_container_that_was_removed_meanwhile_is_not_repaired() {
     let reconcile = Hanging::before_the_repair(&conf);
     let pid = gone.pid();
     gone.kill();
-    HookCall::poststop(conf.path(), gone.id()).run().must_succeed();
+    pass_by(HookCall::poststop(conf.path(), gone.id()));
     drop(gone);
     let outcome = reconcile.go_on();
     must_not_have_repaired(&outcome, pid);

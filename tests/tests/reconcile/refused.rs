@@ -9,8 +9,9 @@ use kcm_tests::stand_in::{Cgroup, StandIn, new_id};
 use serde_json::{Value, json};
 
 use super::document::{Entry, document, repaired};
+use super::elders::elders;
 use super::holders::{
-    Process, allowed_cpus, container, drift, give, holder, in_own_namespaces, pool, taskset,
+    allowed_cpus, container, drift, give, holder, in_own_namespaces, pool, taskset,
     write_old_tasks, write_tasks,
 };
 use super::threads;
@@ -183,7 +184,7 @@ fn a_process_in_the_root_cgroup_is_not_repaired_whatever_its_record_names() {
 #[test]
 fn a_pid_without_a_record_is_not_repaired() {
     let conf = pool(&["0"]);
-    let process = Process::sleeping();
+    let process = &elders().sleeping;
     taskset(process.pid(), "1");
     write_old_tasks(&conf, process.pid());
     let entry = repaired("p", "0", process.pid(), &[1], false);

@@ -48,7 +48,7 @@ fn killed_everywhere(node: &Node, words: &[&str], is_on: bool) {
     for (number, point) in points.iter().enumerate() {
         let machine = made(node, is_on);
         let injection = format!("{}:signal=SIGKILL:when={}", point.name, point.nth);
-        let trace = Trace::of(&Run { machine: &machine, words }, &[&injection]);
+        let trace = Trace::of_injected(&Run { machine: &machine, words }, &[&injection]);
         assert_eq!(trace.ran.status.signal(), Some(9), "{point:?}: {}", trace.ran.stderr);
         // The next one is either.
         if number % 2 == 0 {
