@@ -71,6 +71,8 @@ deep: build ## What takes long and is run before a release: fuzzing, ten minutes
 	PATH="$(TOOLS)/bin:$$PATH" fuzz/run
 	KCM_CHAOS_SECONDS=$(or $(KCM_CHAOS_SECONDS),600) cargo test --locked -p kcm-tests --test chaos -- --nocapture
 	cargo test --locked -p kcm-tests --test five_hundred_nodes -- --nocapture
+	@# With a minute of everything that a node can have to do, beside a core that is alone.
+	KCM_QUIET_SECONDS=$(or $(KCM_QUIET_SECONDS),60) tests/guest/run trixie-shield
 
 .PHONY: soak
 soak: build ## An hour of chaos, after which nothing has grown (KCM_SOAK_SECONDS, root)

@@ -19,6 +19,7 @@ pub mod log;
 pub mod machine;
 pub mod mount;
 pub mod node;
+pub mod oracle;
 pub mod own_place;
 pub mod podman;
 pub mod power;

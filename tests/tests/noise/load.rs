@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kcm_tests::machine::{must_be_apart, skip};
+use kcm_tests::oracle::TRACEFS;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
@@ -100,8 +101,6 @@ impl Drop for Load {
     }
 }
 
-pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
-
 /// Mounts tracefs for this thread and what it starts, in mounts of its own, in place of one that
 /// `tests/apart` has made read-only. Whether it could.
 pub(crate) fn mount_tracefs() -> bool {
@@ -115,13 +114,6 @@ pub(crate) fn mount_tracefs() -> bool {
         return false;
     }
     true
-}
-
-/// The instances that a process has made.
-pub(crate) fn instances_of(pid: i32) -> Vec<String> {
-    let entries = fs::read_dir(format!("{TRACEFS}/instances")).unwrap().flatten();
-    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with(&format!("kcm-noise-{pid}-"))).collect()
 }
 
 /// A thread that keeps all others from its CPU (SCHED_FIFO) for a known time, again and again.

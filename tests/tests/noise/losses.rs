@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use kcm_tests::kcm::{Outcome, kcm};
 use kcm_tests::machine::{two_cpus, until, with_own_mounts};
+use kcm_tests::oracle::{TRACEFS, instances_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::load::{TRACEFS, bind, instances_of, mount_tracefs, set};
+use super::load::{bind, mount_tracefs, set};
 
 #[test]
 fn what_was_lost_is_counted_and_its_time_is_given_to_nobody() {

@@ -5,7 +5,6 @@ mod forms;
 mod load;
 mod losses;
 mod measuring;
-mod oracle;
 mod refusals;
 mod untraced;
 mod watching;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use kcm_tests::kcm::{Outcome, bare, run};
 use kcm_tests::machine::{two_cpus, with_own_mounts};
+use kcm_tests::oracle::assert_between;
 use kcm_tests::programs::{for_any_user, program};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
 use super::load::Load;
-use super::oracle::assert_between;
 
 /// `kcm noise` under a command that takes rights away.
 fn noise_under(words: &[&str], kcm: &std::path::Path, cpu: &str) -> Outcome {

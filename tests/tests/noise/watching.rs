@@ -6,12 +6,12 @@ use std::time::Duration;
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::kcm::{kcm, run};
 use kcm_tests::machine::{kill_and_wait, two_cpus, until, with_own_mounts};
+use kcm_tests::oracle::{Had, Oracle, assert_between, instances_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::load::{Load, instances_of, mount_tracefs};
-use super::oracle::{Oracle, assert_between};
+use super::load::{Load, mount_tracefs};
 
 /// A CPU and `kcm noise` for it as JSON.
 pub(crate) fn noise(args: &[&str]) -> Value {
@@ -49,7 +49,7 @@ fn a_spinner_and_a_ticker_are_named_with_what_they_had_by_two_other_accounts() {
         // Later than asked where the machine is busy, never earlier.
         assert!((2_000_000_000..20_000_000_000).contains(&(end - begin)), "{report:#}");
         for (load, name) in [(spinner, "kcm-spinner"), (ticker, "kcm-ticker")] {
-            let (least, most) = had.get(&load.thread).copied().unwrap_or_default();
+            let Had { least, most, .. } = had.get(&load.thread).cloned().unwrap_or_default();
             let thread = load.thread;
             let (spun, ran) = load.ran_between(begin, end);
             // On a busy machine nobody else may have let the spinner run at all.
