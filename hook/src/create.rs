@@ -221,19 +221,19 @@ fn give_back(node: &Node, target: &Target, allocation: &Allocation) {
 /// pod's say: nobody else would.
 fn lift_quotas(node: &Node, target: &Target, allocation: &Allocation, own: Option<Quota>) {
     let owner = &allocation.owner;
-    let lifted = own.map_or(Ok(()), |_| node.lift_quota(target));
-    match lifted.and_then(|()| node.lift_quota_of_pod(&target.cgroup)) {
-        Ok(pods) => {
-            for (quota, whose) in [(own, ""), (pods, " of its pod")] {
-                if let Some(quota) = quota {
-                    log::info!("{owner} is not throttled by the CFS quota{whose} ({quota})");
-                }
+    let its_own = own.map_or(Ok(None), |quota| node.lift_quota(target).map(|()| Some(quota)));
+    let pods = node.lift_quota_of_pod(&target.cgroup);
+    for (lifted, whose) in [(its_own, ""), (pods, " of its pod")] {
+        match lifted {
+            Ok(None) => {}
+            Ok(Some(quota)) => {
+                log::info!("{owner} is not throttled by the CFS quota{whose} ({quota})");
             }
+            Err(error) => log::warn!(
+                "{owner} may be throttled by a CFS quota (a CPU limit) on cores that nobody else uses: \
+                 {error}; leave out the limit, or have the kubelet run with --cpu-cfs-quota=false"
+            ),
         }
-        Err(error) => log::warn!(
-            "{owner} may be throttled by a CFS quota (a CPU limit) on cores that nobody else uses: \
-             {error}; leave out the limit, or have the kubelet run with --cpu-cfs-quota=false"
-        ),
     }
 }
 

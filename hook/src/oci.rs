@@ -59,6 +59,9 @@ struct Linux {
 struct Resources {
     #[serde(default)]
     cpu: Option<Cpu>,
+    /// cgroup v2's own files.
+    #[serde(default)]
+    unified: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -166,7 +169,12 @@ impl Bundle {
 
     /// The container's CFS quota.
     pub(crate) fn quota(&self) -> Option<Quota> {
-        let cpu = self.cpu()?;
+        let resources = self.linux.as_ref()?.resources.as_ref()?;
+        let file = resources.unified.as_ref().and_then(|files| files.get("cpu.max"));
+        if let Some(quota) = file.and_then(|text| text.parse().ok()) {
+            return Some(quota);
+        }
+        let cpu = resources.cpu.as_ref()?;
         Quota::new(cpu.quota?, cpu.period)
     }
 
@@ -244,6 +252,9 @@ mod tests {
         assert_eq!(quota(r#"{"quota":50000}"#).as_deref(), Some("50000 100000"));
         assert_eq!(quota(r#"{"quota":50000,"period":20000}"#).as_deref(), Some("50000 20000"));
         assert_eq!((quota(r#"{"quota":-1}"#), quota(r#"{"period":20000}"#)), (None, None));
+        let unified = r#"{"linux":{"resources":{"unified":{"cpu.max":"30000 100000"}}}}"#;
+        let bundle: Bundle = serde_json::from_str(unified).unwrap();
+        assert_eq!(bundle.quota().map(|quota| quota.to_string()).as_deref(), Some("30000 100000"));
         assert_eq!(serde_json::from_str::<Bundle>("{}").unwrap().cpus(), None);
     }
 

@@ -57,9 +57,12 @@ fn release(
     notices: &mut Vec<kcm_core::notice::Notice>,
 ) -> anyhow::Result<Released> {
     let node = node(args.conf_dir.clone(), LockTimeout::from_environment()?, caller.started)?;
-    let released = node.release(&state.owner()?, notices)?;
-    if let Released::Freed(freed) = &released {
-        node.put_quota_of_pod_back(freed, notices);
-    }
-    Ok(released)
+    let released = node.release(&state.owner()?, notices);
+    let ended = match &released {
+        Ok(Released::Freed(freed)) => Some(freed),
+        // Somebody else may have freed it meanwhile.
+        _ => None,
+    };
+    node.put_quotas_of_pods_back(ended, notices);
+    Ok(released?)
 }

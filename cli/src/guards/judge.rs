@@ -102,24 +102,23 @@ fn judge_pool(facts: &Facts, pool: &Pool) -> Guarded {
 
 /// And whether it keeps others off: off whoever holds CPUs now, and off whoever comes.
 fn partition(facts: &Facts, pool: &Pool) -> (Guard, bool) {
-    let mut callers = facts.engines.iter().filter(|engine| engine.called != Ok(None));
+    let callers = facts.engines.iter().filter(|engine| engine.called != Ok(None));
+    // By an engine whose files kcm does not know, none at all is seen to call the hook.
+    let mut callers = callers.peekable();
+    let are_of_pods = callers.peek().is_some() && callers.all(|engine| engine.is_of_pods);
     let init = |kind| command(&facts.conf_dir, &format!("init --partition={}={kind}", pool.name));
-    let (is_each, says) =
-        match reach(&facts.partitions, pool.says, callers.all(|engine| engine.is_of_pods)) {
-            Reach::Each(says) => (true, says),
-            Reach::BesideNobody(says) => (false, says),
-            Reach::Unknown(why) => return (Guard::unknown(why), false),
-            Reach::None(why) => {
-                let remedy = match &facts.partitions {
-                    Ok(true) => init("auto"),
-                    _ => "Linux 6.8 or newer with cgroup v2".to_owned(),
-                };
-                return (
-                    Guard::missing(format!("no cpuset partitions, since {why}"), remedy),
-                    false,
-                );
-            }
-        };
+    let (is_each, says) = match reach(&facts.partitions, pool.says, are_of_pods) {
+        Reach::Each(says) => (true, says),
+        Reach::BesideNobody(says) => (false, says),
+        Reach::Unknown(why) => return (Guard::unknown(why), false),
+        Reach::None(why) => {
+            let remedy = match &facts.partitions {
+                Ok(true) => init("auto"),
+                _ => "Linux 6.8 or newer with cgroup v2".to_owned(),
+            };
+            return (Guard::missing(format!("no cpuset partitions, since {why}"), remedy), false);
+        }
+    };
     let who = match is_each {
         true => "each container",
         false => "a container that nobody stands beside (of a pod, of crun)",

@@ -326,6 +326,13 @@ impl Cgroup {
         CpuSet::parse_possibly_empty(&text).map_err(|e| Error::malformed(&path, e.to_string()))
     }
 
+    /// The CPUs that partitions in it or below it have for themselves alone, or may have (v2).
+    pub(super) fn set_aside(&self) -> Result<CpuSet, Error> {
+        let path = self.file("cpuset.cpus.exclusive");
+        let text = read(&path)?.unwrap_or_default();
+        CpuSet::parse_possibly_empty(&text).map_err(|e| Error::malformed(&path, e.to_string()))
+    }
+
     /// Binds its processes to CPUs; on v2 the controller is first enabled where it is missing.
     pub fn set_cpus(&self, cpus: &CpuSet) -> Result<(), Error> {
         let path = self.file("cpuset.cpus");

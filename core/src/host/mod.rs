@@ -17,7 +17,6 @@ pub mod mounted;
 mod mounts;
 pub mod names;
 pub mod neighbours;
-mod note;
 pub mod own_cgroup;
 pub mod partition;
 pub mod pod;

@@ -4,12 +4,15 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::cgroup::{Cgroup, Version, write};
 use super::{Error, read};
 use crate::CpuSet;
 
 /// So much time on all CPUs together in a period, both in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Quota {
     time: u64,
     period: u64,
@@ -40,6 +43,12 @@ impl Quota {
         u128::from(self.time) > u128::from(self.period) * cpus as u128
     }
 
+    /// In microseconds of a second, as systemd has it.
+    pub fn a_second(self) -> u64 {
+        let time = u128::from(self.time) * 1_000_000 / u128::from(self.period);
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
+
     /// As the kernel writes it; none for no limit.
     fn parse(text: &str) -> Result<Option<Self>, String> {
         let malformed = || format!("{text:?} is no CFS quota");
@@ -55,6 +64,20 @@ impl Quota {
 impl std::fmt::Display for Quota {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.time, self.period)
+    }
+}
+
+impl From<Quota> for String {
+    fn from(quota: Quota) -> Self {
+        quota.to_string()
+    }
+}
+
+impl TryFrom<String> for Quota {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -115,10 +138,12 @@ impl Cgroup {
     pub fn throttle(&self, cpus: &CpuSet) -> Result<Option<Throttle>, Error> {
         let mut at = Some(self.clone());
         while let Some(cgroup) = at.filter(|cgroup| !cgroup.is_root()) {
-            if let Some(quota) = cgroup.cpu_quota()?
-                && !quota.is_above(cgroup.effective_cpus()?.union(cpus).len())
-            {
-                return Ok(Some(Throttle { cgroup: cgroup.path().to_owned(), quota }));
+            if let Some(quota) = cgroup.cpu_quota()? {
+                // What it has itself, and what partitions below it have taken.
+                let all = cgroup.effective_cpus()?.union(&cgroup.set_aside()?).union(cpus);
+                if !quota.is_above(all.len()) {
+                    return Ok(Some(Throttle { cgroup: cgroup.path().to_owned(), quota }));
+                }
             }
             at = cgroup.parent();
         }
@@ -156,5 +181,7 @@ mod tests {
         assert!(!is_above("200000 100000", 2) && is_above("200001 100000", 2));
         assert!(is_above("200000 100000", 1) && !is_above("50000 100000", 1));
         assert!(is_above("18446744073709551615 1000000", 8192));
+        assert_eq!("150000 100000".parse::<Quota>().unwrap().a_second(), 1_500_000);
+        assert_eq!("5000 20000".parse::<Quota>().unwrap().a_second(), 250_000);
     }
 }

@@ -7,7 +7,7 @@ use super::Node;
 use super::target::Target;
 use crate::allocation::Allocation;
 use crate::host::cgroup::Cgroup;
-use crate::host::pod::Pod;
+use crate::host::pod::{self, Pod, PutBack};
 use crate::host::quota::{Quota, Throttle};
 use crate::host::scope::{self, Scope};
 use crate::notice::Notice;
@@ -33,11 +33,14 @@ impl From<crate::host::Error> for NotLifted {
 }
 
 impl Node {
-    /// Lifts a container's own quota, which systemd was told of when it was bound.
+    /// Lifts a container's own quota, which systemd was told of when it was bound, and may write later.
     pub fn lift_quota(&self, target: &Target) -> Result<(), NotLifted> {
-        target.cgroup.set_cpu_quota(None)?;
-        must_be_none(&target.cgroup)?;
-        target.scope.as_ref().map_or(Ok(()), |scope| must_be_none(Scope::cgroup(scope)))
+        let scope = target.scope.as_ref().map(Scope::cgroup);
+        for cgroup in [Some(&target.cgroup), scope].into_iter().flatten() {
+            cgroup.set_cpu_quota(None)?;
+            must_be_none(cgroup)?;
+        }
+        Ok(())
     }
 
     /// Lifts the quota of the pod that a container is in, if it is in one that has. What it was.
@@ -48,32 +51,26 @@ impl Node {
         Ok(lifted)
     }
 
-    /// Has the pod of a container that has ended have its quota again, if it was lifted for that one
-    /// last.
-    pub fn put_quota_of_pod_back(&self, ended: &Allocation, notices: &mut Vec<Notice>) {
-        let container = ended.cgroup_path().zip(self.hierarchy.as_ref());
-        let pod = container.and_then(|(path, hierarchy)| Pod::of(&hierarchy.at(path)));
-        pod.into_iter().for_each(|pod| self.put_back(&pod, notices));
-    }
-
-    /// Has each pod have its quota again in which nobody is left for whom it was lifted.
-    pub fn put_quotas_of_pods_back(&self, notices: &mut Vec<Notice>) {
-        match self.hierarchy.as_ref().map(Pod::all) {
-            Some(Ok(pods)) => pods.iter().for_each(|pod| self.put_back(pod, notices)),
-            Some(Err(error)) => notices
-                .push(Notice::warning(format!("pods may be without their CFS quotas: {error}"))),
-            None => {}
-        }
-    }
-
-    fn put_back(&self, pod: &Pod, notices: &mut Vec<Notice>) {
-        let path = pod.cgroup().path();
-        match pod.put_quota_back(self.conf.time_left(LIMIT)) {
-            Ok(Some(quota)) => log::debug!("the CFS quota {quota} of {path} is back"),
-            Ok(None) => {}
-            Err(error) => notices.push(Notice::warning(format!(
-                "{path} may be without its CFS quota until it ends: {error}"
-            ))),
+    /// Has each pod have its quota again in which nobody is left for whom it was lifted, now that this
+    /// one has ended, if one has.
+    pub fn put_quotas_of_pods_back(&self, ended: Option<&Allocation>, notices: &mut Vec<Notice>) {
+        let Some(hierarchy) = &self.hierarchy else { return };
+        let limit = self.conf.time_left(LIMIT);
+        let ended = ended.and_then(Allocation::cgroup_path);
+        let done = match pod::put_quotas_back(hierarchy, ended, limit) {
+            Ok(done) => done,
+            Err(error) => {
+                let said = format!("pods may be without their CFS quotas until they end: {error}");
+                return notices.push(Notice::warning(said));
+            }
+        };
+        for PutBack { pod, quota } in done {
+            match quota {
+                Ok(quota) => log::debug!("the CFS quota {quota} of {pod} is back"),
+                Err(error) => notices.push(Notice::warning(format!(
+                    "{pod} may be without its CFS quota until it ends: {error}"
+                ))),
+            }
         }
     }
 }

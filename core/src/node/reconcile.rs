@@ -52,7 +52,7 @@ impl Node {
             (found, live, _) = self.conf.update(|state| self.clean(state, marks, notices))?;
             found.reclaimed.extend(reclaimed);
         }
-        self.put_quotas_of_pods_back(notices);
+        self.put_quotas_of_pods_back(None, notices);
         // Without the lock: there may be thousands of threads to look at, and a repair looks again.
         for task in live {
             let room = found.partitions.len() < WATCHED;

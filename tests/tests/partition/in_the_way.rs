@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use kcm_tests::alone::{alone, others_have, partition};
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::kcm::{Outcome, reconcile};
 use kcm_tests::machine::{cgroup_file, effective_cpus, make_cgroup, remove_cgroup};
 use kcm_tests::stand_in::{StandIn, new_id};
 
-use super::{Somebody, alone, others_have, partition};
+use super::Somebody;
 
 fn conf() -> ConfDir {
     let conf = ConfDir::new(&[("p", true, &["2-3"])]);

@@ -4,12 +4,11 @@
 use std::fs;
 
 use kcm_core::CpuSet;
+use kcm_tests::alone::{alone, partition};
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::HookCall;
 use kcm_tests::kcm::{kcm, run};
 use kcm_tests::stand_in::{StandIn, new_id};
-
-use super::{alone, partition};
 
 /// What the kernel was asked for.
 fn mask() -> CpuSet {
