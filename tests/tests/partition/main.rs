@@ -10,6 +10,7 @@ mod lost;
 mod mask;
 mod stale;
 mod taken;
+mod uninstall;
 mod wish;
 
 use std::fs;
