@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use kcm_core::allocation::Allocation;
 use kcm_core::host::files::{self, Wanted};
 use kcm_core::host::partition;
 use kcm_core::host::shield_state::StateFile;
 use kcm_core::host::workqueues::Workqueues;
+use kcm_core::node::Left;
 use kcm_core::plan::Slot;
 use kcm_core::state::{ConfDir, Contents, LockTimeout, Purged};
 
@@ -63,6 +65,7 @@ impl Uninstall {
         let mut has_changed = self.place.make(files, &restarts)?;
         has_changed |= self.place.make(programs.to_vec(), &[])?;
         self.place.tidy();
+        has_changed |= self.leave_partitions();
         has_changed |= self.restore_workqueues();
         if self.purge {
             has_changed |= self.purge()?;
@@ -94,6 +97,53 @@ impl Uninstall {
             }
         }
         Ok(())
+    }
+
+    /// Has nobody have CPUs for himself alone any more: what cgroups above a container set aside would
+    /// stay so after its end, in everybody's way, since no hook would give it back.
+    fn leave_partitions(&self) -> bool {
+        let path = &self.conf_dir.conf_dir;
+        if !path.join("pools").exists() {
+            return false;
+        }
+        let left = self.partitions_left().unwrap_or_else(|error| {
+            log::warn!(
+                "CPUs of containers stay set aside in the cgroups above them, until the boot: {error:#}"
+            );
+            Vec::new()
+        });
+        let when = if self.place.is_dry_run() { "then" } else { "from now on" };
+        for Left { record, result } in &left {
+            let (owner, pid, cpus) = (&record.owner, record.process.pid, record.cpus());
+            match result {
+                Ok(()) => log::warn!(
+                    "others may run on CPUs {cpus} of {owner} (process {pid}), too, {when}: without kcm nobody \
+                     would give back at its end what is set aside for it; it stays on them; to have them its \
+                     alone again, install kcm, and run kcm reconcile --repair"
+                ),
+                Err(why) => log::warn!(
+                    "CPUs {cpus} of {owner} (process {pid}) stay set aside in the cgroups above it, also \
+                     after its end, until the boot: {why}"
+                ),
+            }
+        }
+        !left.is_empty()
+    }
+
+    fn partitions_left(&self) -> anyhow::Result<Vec<Left>> {
+        let conf = ConfDir::new(&self.conf_dir.conf_dir, LockTimeout::from_environment()?);
+        if !self.place.is_dry_run() {
+            return Ok(Machine::from_environment().node(conf)?.leave_partitions()?);
+        }
+        let (records, notice) = conf.read(Contents::records)?;
+        logging::notices(notice);
+        let has_one = |record: &Allocation| record.partition.is_some();
+        Ok(records
+            .readable
+            .into_iter()
+            .filter(has_one)
+            .map(|record| Left { record, result: Ok(()) })
+            .collect())
     }
 
     /// Puts CPUs back into the mask of the kernel's workqueues that hooks have taken out of it.

@@ -34,7 +34,7 @@ use crate::task::{Glance, Pid};
 pub use allocate::Granted;
 use judge::Judge;
 use marks::Marks;
-pub use partition::NoPartition;
+pub use partition::{Left, NoPartition};
 use pool_judge::PoolJudge;
 pub use quota::NotLifted;
 pub use reconcile::Reconciled;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Node, pool_as_made};
+use super::{Error, Node, NotRepaired, pool_as_made};
 use crate::CpuSet;
 use crate::allocation::{Allocation, CgroupId};
 use crate::host::cgroup::{Cgroup, Hierarchy};
@@ -36,6 +36,15 @@ pub enum NoPartition {
     /// The kernel's files.
     #[error(transparent)]
     Host(#[from] crate::host::Error),
+}
+
+/// A holder that has its CPUs for itself alone no more, as was asked for.
+#[derive(Debug)]
+pub struct Left {
+    /// What it holds.
+    pub record: Allocation,
+    /// Why it may have them so still, if so.
+    pub result: Result<(), NotRepaired>,
 }
 
 fn who(in_the_way: &[InTheWay]) -> String {
@@ -177,6 +186,34 @@ impl Node {
         if let Err(error) = left {
             notices.push(still_aside(record, &error));
         }
+    }
+
+    /// Has no holder have its CPUs for itself alone any more: for when nobody will be there to give them
+    /// back at its end. Each stays on its CPUs. Who they were, and why one could not be helped.
+    pub fn leave_partitions(&self) -> Result<Vec<Left>, Error> {
+        let Some(hierarchy) = &self.hierarchy else { return Ok(Vec::new()) };
+        self.conf.update(|state| {
+            let records = state.records()?.readable.into_iter();
+            let mut left = Vec::new();
+            for record in records.filter(|record| record.partition.is_some()) {
+                let cpus = record.cpus();
+                let result = match self.cgroup_of(hierarchy, &record) {
+                    Ok(cgroup) => partition::leave(hierarchy, &cgroup, &cpus),
+                    // It is gone.
+                    Err(NotRepaired::Changed) => {
+                        let gone = hierarchy.at(record.cgroup_path().unwrap_or("/"));
+                        partition::give_back(hierarchy, &gone, &cpus)?;
+                        continue;
+                    }
+                    Err(why) => {
+                        left.push(Left { record, result: Err(why) });
+                        continue;
+                    }
+                };
+                left.push(Left { record, result: result.map_err(NotRepaired::from) });
+            }
+            Ok(left)
+        })
     }
 
     /// What kind of partition a cgroup is, whose record was lost.

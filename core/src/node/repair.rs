@@ -330,7 +330,7 @@ impl Node {
 
     /// The recorded cgroup, if it is proven to be the owner's. A record proves nothing: whoever may
     /// write the configuration directory may have written it. The mark does: nobody else can set it.
-    fn cgroup_of(
+    pub(super) fn cgroup_of(
         &self,
         hierarchy: &Hierarchy,
         allocation: &Allocation,

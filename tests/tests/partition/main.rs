@@ -14,6 +14,7 @@ mod mask;
 mod shielded;
 mod stale;
 mod taken;
+mod uninstall;
 mod wish;
 
 use std::fs;

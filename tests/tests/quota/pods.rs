@@ -1,11 +1,11 @@
 //! A pod's quota: lifted while a container of an exclusive pool is in it, and put back after the last.
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use kcm_tests::conf_dir::ConfDir;
 use kcm_tests::hook::{HookCall, Ran};
 use kcm_tests::kcm::reconcile;
-use kcm_tests::machine::{cgroup_file, two_cpus};
+use kcm_tests::machine::two_cpus;
 use kcm_tests::stand_in::new_id;
 
 use super::{InPod, Pod, alone, quota, set_quota};
@@ -82,6 +82,25 @@ fn where_nobody_told_of_the_containers_end_reconcile_puts_it_back() {
 }
 
 #[test]
+fn whoever_ends_next_puts_it_back_where_another_hook_has_freed_the_record() {
+    let _alone = alone();
+    let [cpu, _] = two_cpus();
+    let conf = ConfDir::new(&[("alone", true, &[&cpu])]);
+    let [pod, other] = [Pod::new("150000"), Pod::new("120000")];
+    let first = pod.container(&new_id("a"));
+    start(&conf, &first, "alone");
+    first.end();
+    let second = other.container(&new_id("b"));
+    let said = start(&conf, &second, "alone").stderr;
+    assert!(conf.record(first.stand_in.id()).is_none(), "{said}");
+    assert_eq!((pod.quota(), other.quota()), ("max 100000".into(), "max 100000".into()));
+    HookCall::poststop(conf.path(), first.stand_in.id()).run().must_succeed();
+    assert_eq!((pod.quota(), other.quota()), ("150000 100000".into(), "max 100000".into()));
+    end(&conf, second);
+    assert_eq!(other.quota(), "120000 100000");
+}
+
+#[test]
 fn another_that_the_kubelet_gives_it_meanwhile_is_kept() {
     let _alone = alone();
     let conf = two_pools();
@@ -102,18 +121,19 @@ fn another_that_the_kubelet_gives_it_meanwhile_is_kept() {
 }
 
 #[test]
-fn a_pod_that_somebody_holds_does_not_keep_its_container_from_starting() {
+fn a_lock_that_somebody_holds_does_not_keep_its_container_from_starting() {
     let _alone = alone();
     let conf = two_pools();
     let pod = Pod::new("150000");
     let container = pod.container(&new_id("c"));
-    let folder = File::open(cgroup_file(&pod.path, "")).unwrap();
-    folder.lock().unwrap();
+    fs::create_dir_all("/run/kcm").unwrap();
+    let lock = File::create("/run/kcm/quotas.lock").unwrap();
+    lock.lock().unwrap();
     let said = start(&conf, &container, "alone").stderr;
-    let why = format!("{}: somebody keeps it locked", pod.path);
-    assert!(said.contains("may be throttled by a CFS quota") && said.contains(&why), "{said}");
+    let why = "quotas.lock: somebody keeps it locked";
+    assert!(said.contains("may be throttled by a CFS quota") && said.contains(why), "{said}");
     assert_eq!(quota(&pod.path), "150000 100000");
-    folder.unlock().unwrap();
+    lock.unlock().unwrap();
     end(&conf, container);
     assert_eq!(pod.quota(), "150000 100000");
 }

@@ -48,7 +48,7 @@ fn killed_between_steps_it_is_undone_by_the_next_off() {
             }
             let nth = (trace.count(name) * share / 6).max(1);
             let injection = format!("{name}:signal=SIGKILL:when={nth}");
-            let killed = Trace::of(&Run(&conf, words), &[&injection]);
+            let killed = Trace::of_injected(&Run(&conf, words), &[&injection]);
             assert_eq!(killed.ran.status.signal(), Some(9), "{injection}: {}", killed.ran.stderr);
             shield(&conf, &["off"]).succeeded();
             Seen::now().must_equal(&before, &format!("{words:?} killed at {injection}"));
