@@ -11,9 +11,10 @@ use super::table::title;
 use super::window::BUCKETS;
 use crate::picture::{document, fit, text};
 
-const WIDTH: u32 = 1000;
+const WIDTH: u32 = 1040;
+const MARGIN: u32 = 10;
 /// Where a timeline begins, and how wide a part of it is.
-const LEFT: u32 = 330;
+const LEFT: u32 = 350;
 const PART: u32 = 4;
 const RIGHT: u32 = LEFT + PART * BUCKETS;
 /// Heights: of a line of text, of a source's row.
@@ -23,6 +24,9 @@ const BAR: f64 = 18.0;
 /// So many sources have a row; what is left has one together.
 const ROWS: usize = 14;
 const HISTOGRAM: u32 = 140;
+/// Up to a second; what is longer is in the last one.
+const BARS: u32 = 120;
+const BAR_WIDTH: u32 = 7;
 /// Below the histogram.
 const MARKS: [(&str, u64); 10] = [
     ("1 ns", 1),
@@ -38,25 +42,44 @@ const MARKS: [(&str, u64); 10] = [
 ];
 
 pub(super) fn render(report: &Report) -> String {
-    let mut picture = Picture::default();
+    let mut picture = Picture::new(&[report]);
     picture.run(None, report);
     picture.finish(&title(report))
 }
 
 pub(super) fn render_both(both: &Comparison) -> String {
-    let mut picture = Picture::default();
+    let mut picture = Picture::new(&[&both.before, &both.now]);
     picture.run(Some("BEFORE"), &both.before);
     picture.run(Some("NOW"), &both.now);
     picture.finish(&format!("{}; before and now", title(&both.now)))
 }
 
-#[derive(Default)]
 struct Picture {
     parts: String,
     y: u32,
+    /// What the highest bar of all timelines stands for, so that those of two runs can be compared.
+    highest: f64,
+}
+
+/// What a source had of its CPUs' time in a part of the run.
+fn share(report: &Report, part: u32, time: u64) -> f64 {
+    let cpus = report.each_cpu.len().max(1) as f64;
+    time as f64 / (report.window.length_of(part) as f64 * cpus)
+}
+
+/// The highest share of any source in any part.
+fn highest(report: &Report) -> f64 {
+    let rows = rows(sums::of(report));
+    let shares = rows.iter().flat_map(|(_, sum)| &sum.timeline);
+    shares.map(|(&part, &time)| share(report, part, time)).fold(0.0, f64::max)
 }
 
 impl Picture {
+    fn new(reports: &[&Report]) -> Self {
+        let highest = reports.iter().map(|report| highest(report)).fold(0.0, f64::max);
+        Self { parts: String::new(), y: 0, highest }
+    }
+
     fn finish(self, title: &str) -> String {
         document(title, WIDTH, self.y + LINE, &self.parts)
     }
@@ -69,7 +92,8 @@ impl Picture {
     fn run(&mut self, name: Option<&str>, report: &Report) {
         self.y += LINE + LINE / 2;
         let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
-        self.text(10, "head", &format!("{name}{}", title(report)));
+        let words = format!("{name}{}", title(report));
+        self.text(MARGIN, "head", &fit(&words, WIDTH - 2 * MARGIN));
         self.y += LINE;
         let whole = sums::whole(report);
         let part = |time: Option<u64>| time.map_or("?".to_owned(), |ns| Span(ns).to_string());
@@ -80,31 +104,31 @@ impl Picture {
             part(whole.softirqs),
             Span(whole.steal)
         );
-        self.text(10, "faint", &line);
+        self.text(MARGIN, "faint", &line);
         self.timelines(report);
         self.histogram(report);
     }
 
-    /// A row a source: each bar is what it had of one CPU's time in that part of the run.
+    /// A row a source: each bar is what it had of the CPUs' time in that part of the run.
     fn timelines(&mut self, report: &Report) {
         let rows = rows(sums::of(report));
-        let bucket = report.window.bucket().max(1) as f64;
-        let most = rows.iter().flat_map(|(_, sum)| sum.timeline.values());
-        let most = most.copied().max().unwrap_or_default() as f64;
         self.y += ROW;
-        let scale = format!("{:.3} % of a CPU", 100.0 * most / bucket);
-        self.text(LEFT, "faint", &format!("from begin to end; the highest bar is {scale}"));
         if rows.is_empty() {
-            self.y += ROW;
-            self.text(10, "", "nobody else ran there");
+            self.text(MARGIN, "", "nobody else ran there");
+        } else {
+            let percent = 100.0 * highest(report);
+            let whose = if report.each_cpu.len() > 1 { "CPUs'" } else { "CPU's" };
+            let words =
+                format!("from begin to end; the highest bar is {percent:.3} % of the {whose} time");
+            self.text(LEFT, "faint", &words);
         }
         for ((kind, name, place), sum) in &rows {
             self.y += ROW;
             let place = place.as_deref().map(|place| format!(" · {place}")).unwrap_or_default();
             let label = format!("{} {name}{place}", kind.name());
-            self.text(10, "", &fit(&label, 43));
+            self.text(MARGIN, "", &fit(&label, LEFT - 2 * MARGIN));
             let total = sum.total.map_or("?".to_owned(), |ns| Span(ns).to_string());
-            self.text(WIDTH - 10, "right", &format!("{} × {total}", sum.count));
+            self.text(WIDTH - MARGIN, "right", &format!("{} × {total}", sum.count));
             let base = self.y + 4;
             let _ = writeln!(
                 self.parts,
@@ -114,7 +138,7 @@ impl Picture {
                 sum.timeline.iter().filter(|(at, time)| **at < BUCKETS && **time > 0)
             {
                 // What is there is seen, however little.
-                let height = (BAR * time as f64 / most.max(1.0)).max(1.0);
+                let height = (BAR * share(report, at, time) / self.highest).max(1.0);
                 let (x, y) = (LEFT + at * PART, f64::from(base) - height);
                 let class = class(*kind);
                 let _ = writeln!(
@@ -131,8 +155,7 @@ impl Picture {
         let mut classes: BTreeMap<u32, u64> = BTreeMap::new();
         for gaps in report.each_cpu.iter().filter_map(|cpu| cpu.gaps.as_ref()) {
             for (&least, &count) in &gaps.histogram {
-                // A quarter of a doubling a bar.
-                let bar = ((least.max(1) as f64).log2() * 4.0) as u32;
+                let bar = bar(least).min(BARS - 1);
                 let sum = classes.entry(bar).or_default();
                 *sum = sum.saturating_add(count);
             }
@@ -142,25 +165,26 @@ impl Picture {
             return;
         }
         self.y += 2 * LINE;
-        self.text(10, "head", "between two readings of the clock");
+        self.text(MARGIN, "head", "between two readings of the clock");
         let max =
             report.each_cpu.iter().filter_map(|cpu| cpu.gaps.as_ref()).map(|gaps| gaps.max_ns);
-        let words =
-            format!("{most} at the most; the longest is {}", Span(max.max().unwrap_or_default()));
+        let words = format!(
+            "the highest bar is {most} readings, on a logarithmic scale; the longest is {}",
+            Span(max.max().unwrap_or_default())
+        );
         self.text(LEFT, "faint", &words);
         self.y += HISTOGRAM;
         let base = self.y;
-        let (left, bars) = (60, 120);
-        let width = (WIDTH - 2 * left) / bars;
-        for (&bar, &count) in classes.iter().filter(|(bar, count)| **bar < bars && **count > 0) {
+        let left = (WIDTH - BARS * BAR_WIDTH) / 2;
+        for (&bar, &count) in classes.iter().filter(|(_, count)| **count > 0) {
             let height = (f64::from(HISTOGRAM - LINE) * (1.0 + count as f64).ln()
                 / (1.0 + most as f64).ln())
             .max(1.0);
-            let (x, y) = (left + bar * width, f64::from(base) - height);
+            let (x, y) = (left + bar * BAR_WIDTH, f64::from(base) - height);
             let _ = writeln!(
                 self.parts,
                 "<rect class=\"a\" x=\"{x}\" y=\"{y:.1}\" width=\"{}\" height=\"{height:.1}\"/>",
-                width - 1
+                BAR_WIDTH - 1
             );
         }
         let end = WIDTH - left;
@@ -170,10 +194,14 @@ impl Picture {
         );
         self.y += LINE;
         for (label, ns) in MARKS {
-            let bar = ((ns as f64).log2() * 4.0) as u32;
-            self.text(left + bar * width, "faint middle", label);
+            self.text(left + bar(ns) * BAR_WIDTH, "faint middle", label);
         }
     }
+}
+
+/// Where a length of time is in the histogram: a quarter of a doubling a bar.
+fn bar(ns: u64) -> u32 {
+    ((ns.max(1) as f64).log2() * 4.0) as u32
 }
 
 /// The sources with most time, and one for the rest.
@@ -208,3 +236,6 @@ fn class(kind: Kind) -> &'static str {
         Kind::Other => "e",
     }
 }
+
+#[cfg(test)]
+mod tests;

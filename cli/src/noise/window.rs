@@ -38,6 +38,15 @@ impl Window {
         self.asked.div_ceil(u64::from(BUCKETS)).max(1)
     }
 
+    /// Nanoseconds of one part: the last has what was more than asked for.
+    pub(super) fn length_of(&self, part: u32) -> u64 {
+        let before = u64::from(BUCKETS - 1).saturating_mul(self.bucket());
+        match part == BUCKETS - 1 {
+            true => self.length().saturating_sub(before).max(self.bucket()),
+            false => self.bucket(),
+        }
+    }
+
     /// What of a time lies in which part.
     pub(super) fn buckets(self, begin: u64, end: u64) -> impl Iterator<Item = (u32, u64)> {
         let (length, last) = (self.bucket(), u64::from(BUCKETS - 1));
@@ -68,5 +77,9 @@ mod tests {
             let parts: Vec<_> = window.buckets(begin, end).collect();
             assert_eq!(parts, expected, "{begin}-{end}");
         }
+        let late = Window { end: 1000 + 12_900, ..window };
+        let early = Window { end: 2000, ..window };
+        assert_eq!((late.length_of(0), late.length_of(119)), (100, 1000));
+        assert_eq!((early.length_of(0), early.length_of(119)), (100, 100));
     }
 }

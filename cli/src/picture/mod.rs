@@ -2,15 +2,17 @@
 
 use crate::logging::one_line;
 
-/// How everything looks. Who reads it may prefer dark (`prefers-color-scheme`).
+/// How everything looks. Who reads it may prefer dark (`prefers-color-scheme`). Each colour stands where it
+/// is used: what is no browser (librsvg, Inkscape) knows no variables, and would draw all in black.
 const STYLE: &str = "\
-:root{--ground:#fff;--ink:#1b1f24;--faint:#656d76;--line:#d0d7de;--a:#0969da;--b:#bc4c00;--c:#8250df;\
---d:#1a7f37;--e:#bf3989}\
-@media(prefers-color-scheme:dark){:root{--ground:#0d1117;--ink:#e6edf3;--faint:#9198a1;--line:#3d444d;\
---a:#4493f8;--b:#f0883e;--c:#ab7df8;--d:#3fb950;--e:#f778ba}}\
-.ground{fill:var(--ground)}text{fill:var(--ink);font:12px ui-monospace,Menlo,Consolas,monospace}\
-.head{font-weight:bold}.faint{fill:var(--faint)}.right{text-anchor:end}.middle{text-anchor:middle}\
-.line{stroke:var(--line)}.a{fill:var(--a)}.b{fill:var(--b)}.c{fill:var(--c)}.d{fill:var(--d)}.e{fill:var(--e)}";
+.ground{fill:#fff}text{fill:#1b1f24;font:12px ui-monospace,Menlo,Consolas,monospace}.faint{fill:#656d76}\
+.line{stroke:#d0d7de}.a{fill:#0969da}.b{fill:#bc4c00}.c{fill:#8250df}.d{fill:#1a7f37}.e{fill:#bf3989}\
+.head{font-weight:bold}.right{text-anchor:end}.middle{text-anchor:middle}\
+@media(prefers-color-scheme:dark){.ground{fill:#0d1117}text{fill:#e6edf3}.faint{fill:#9198a1}\
+.line{stroke:#3d444d}.a{fill:#4493f8}.b{fill:#f0883e}.c{fill:#ab7df8}.d{fill:#3fb950}.e{fill:#f778ba}}";
+
+/// Pixels of a character, a little more than any usual monospaced font of that size has.
+const CHARACTER: f64 = 7.25;
 
 /// A picture of this size around its parts.
 pub(crate) fn document(title: &str, width: u32, height: u32, parts: &str) -> String {
@@ -40,13 +42,21 @@ pub(crate) fn text(text: &str) -> String {
     escaped
 }
 
-/// The first characters of a text that has more than fit.
-pub(crate) fn fit(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// The first characters of a text that is wider than so many pixels.
+pub(crate) fn fit(text: &str, pixels: u32) -> String {
+    let most = (f64::from(pixels) / CHARACTER) as usize;
+    // Of other scripts than Europe's a character may be as wide as two.
+    let width = |c: char| if c < '\u{1100}' || c == '…' { 1 } else { 2 };
+    if text.chars().map(width).sum::<usize>() <= most {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    kept + "…"
+    let mut left = most.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = width(*c) <= left;
+        left = if fits { left - width(*c) } else { 0 };
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -59,6 +69,29 @@ mod tests {
             text("<a href=\"x\">'&amp;\n\u{1b}\u{ffff}"),
             "&lt;a href=&quot;x&quot;&gt;&#39;&amp;amp;\u{fffd}\u{fffd}\u{fffd}"
         );
-        assert_eq!((fit("abc", 3), fit("abcd", 3)), ("abc".into(), "ab…".into()));
+    }
+
+    #[test]
+    fn a_text_is_cut_where_it_would_be_wider_than_its_place() {
+        for (all, pixels, expected) in [
+            ("abc", 22, "abc"),
+            ("abcd", 22, "ab…"),
+            ("名前", 29, "名前"),
+            ("名前が", 29, "名…"),
+            ("a名前", 29, "a名…"),
+            ("abc", 7, ""),
+            ("abc", 8, "…"),
+        ] {
+            let fitted = fit(all, pixels);
+            assert!(fitted == expected || expected.is_empty() && fitted == "…", "{all}: {fitted}");
+        }
+    }
+
+    #[test]
+    fn what_knows_no_variables_and_no_media_queries_draws_it_in_its_colours() {
+        assert!(!STYLE.contains("var("));
+        let (light, dark) = STYLE.split_once("@media").unwrap();
+        let colours = |style: &str| style.matches('#').count();
+        assert_eq!(colours(light), colours(dark));
     }
 }
