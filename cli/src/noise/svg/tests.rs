@@ -10,7 +10,9 @@ fn report(name: &str, many: usize, share: u64) -> Report {
         count: 10_000_000_000,
         kind: [Kind::KernelThread, Kind::Interrupt, Kind::Other][n % 3],
         name: format!("{name}{n}"),
-        place: n.is_multiple_of(2).then(|| "/kubepods.slice/cri-containerd-0123456789abcdef.scope".into()),
+        place: n
+            .is_multiple_of(2)
+            .then(|| "/kubepods.slice/cri-containerd-0123456789abcdef.scope".into()),
         timeline: timeline.clone(),
         total_ns: Some(999_999_000_000),
         ..Source::default()
