@@ -19,6 +19,8 @@ pub struct Oracle {
 pub struct Had {
     /// Its name, as it was last told.
     pub name: String,
+    /// How often.
+    pub count: u64,
     /// Nanoseconds, at the least.
     pub least: u64,
     /// Nanoseconds, at the most.
@@ -62,6 +64,7 @@ impl Oracle {
             let had = had.entry(thread).or_default();
             had.least += if is_sure { time } else { 0 };
             had.most += time;
+            had.count += u64::from(time > 0);
         };
         for line in text.lines().filter(|line| line.contains(": sched_switch: ")) {
             let (before, fields) = line.split_once(": sched_switch: ").unwrap();

@@ -17,9 +17,12 @@ use kcm_tests::alone::{alone, partition};
 use kcm_tests::kcm::{Outcome, kcm};
 use kcm_tests::machine::{Guest, kill_and_wait, must_be_the_guest, until};
 use kcm_tests::node::{Node, on_a_node};
-use kcm_tests::oracle::{Had, Oracle, assert_between, instances_of};
+use kcm_tests::oracle::{Had, Oracle, TRACEFS, instances_of};
 use kcm_tests::podman::Podman;
 use kcm_tests::runtime::systemctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use serde_json::Value;
 
 /// What may run on a CPU that is a container's alone, by hand: of each the kernel has one on each CPU, and no
@@ -82,14 +85,25 @@ impl Work {
     }
 }
 
-/// stress-ng with two workers a CPU, so that none is spared by chance, timers, packets and writes; the
-/// other work ends with it.
+/// stress-ng, as many workers as CPUs, timers, packets and writes; the other work ends with it.
 struct Stress<'w>(Child, &'w Work);
 
 impl<'w> Stress<'w> {
     fn start(folder: &Path, work: &'w Work) -> Self {
-        let mut stress = Command::new("stress-ng");
-        stress.args(["--quiet", "--cpu", "32", "--timer", "2", "--timer-freq", "1000"]);
+        // Never idle, and yet the other work comes to something.
+        let mut stress = Command::new("nice");
+        stress.args([
+            "-n",
+            "19",
+            "stress-ng",
+            "--quiet",
+            "--cpu",
+            "16",
+            "--timer",
+            "2",
+            "--timer-freq",
+            "1000",
+        ]);
         stress.args([
             "--udp",
             "1",
@@ -105,7 +119,7 @@ impl<'w> Stress<'w> {
         let children = format!("/proc/{0}/task/{0}/children", stress.id());
         until("stress-ng to be at work", || {
             let children = fs::read_to_string(&children).unwrap();
-            (children.split_whitespace().count() >= 36).then_some(())
+            (children.split_whitespace().count() >= 20).then_some(())
         });
         Self(stress, work)
     }
@@ -114,8 +128,7 @@ impl<'w> Stress<'w> {
 impl Drop for Stress<'_> {
     fn drop(&mut self) {
         self.1.is_over.store(true, Ordering::Relaxed);
-        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }
@@ -143,7 +156,7 @@ struct Loops<'p> {
 impl<'p> Loops<'p> {
     fn start(podman: &'p Podman<'p>, pool: &'p str, cpus: [u32; 2]) -> Self {
         let fifo = podman.node.folder().join("rootfs").join(pool);
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         let run = cpus.map(|cpu| {
             format!("/bin/busybox taskset -c {cpu} sh -c 'while :; do :; done' kcm-loop")
         });
@@ -178,17 +191,30 @@ impl<'p> Loops<'p> {
         let (node, work) = (self.podman.node, Work::default());
         let own = self.begin();
         let oracles = self.cpus.map(Oracle::start);
-        let words = [format!("--pool={}", self.pool), format!("--duration={seconds}s")];
+        let pool = format!("--pool={}", self.pool);
+        // Until it is told to end: it begins before the machine is too busy to start anything.
         let mut noise = kcm();
-        noise.args(["noise", "--output=json", &words[0], &words[1]]);
+        noise.args(["noise", "--output=json", "--duration=1h", &pool]);
         let noise = noise.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        until("kcm noise to trace", || instances_of(noise.id() as i32).pop());
+        until("kcm noise to trace", || {
+            let instance =
+                format!("{TRACEFS}/instances/{}", instances_of(noise.id() as i32).pop()?);
+            let is_on = |file| {
+                fs::read_to_string(format!("{instance}/{file}"))
+                    .ok()
+                    .filter(|it| it.starts_with("1"))
+                    .map(drop)
+            };
+            // In this order: there is an instance before anything is set of it.
+            is_on("events/sched/sched_switch/enable").and_then(|()| is_on("tracing_on"))
+        });
         let before = counters();
         std::thread::scope(|threads| {
             let _stress = Stress::start(node.folder(), &work);
             threads.spawn(|| work.reload());
             threads.spawn(|| work.start_containers(self.podman));
             sleep(Duration::from_secs(seconds));
+            kill(Pid::from_raw(noise.id() as i32), Signal::SIGINT).unwrap();
         });
         let after = counters();
         let counted = [0, 1, 2].map(|nth| after[nth] - before[nth]);
@@ -199,7 +225,7 @@ impl<'p> Loops<'p> {
         let mut foreign = Foreign::new();
         for (cpu, had) in self.cpus.into_iter().zip(had) {
             let had = had.into_iter().filter(|(thread, _)| *thread != 0 && !own.contains(thread));
-            had_on(cpu, &report, had.map(|(_, had)| had).collect(), &mut foreign);
+            had_on(cpu, &report, had.collect(), &mut foreign);
         }
         say(&format!("{}, for {:.1} s:", self.pool, (at("endNs") - at("beginNs")) as f64 / 1e9));
         for ((cpu, name), ns) in &foreign {
@@ -218,24 +244,26 @@ impl<'p> Loops<'p> {
 /// For how long threads of a name had a CPU that are neither its container's nor idle.
 type Foreign = BTreeMap<(u32, String), u64>;
 
-/// What others had of a CPU as kcm tells, which must be what the kernel's own events tell.
-fn had_on(cpu: u32, report: &Value, others: Vec<Had>, foreign: &mut Foreign) {
+/// What others had of a CPU as kcm tells: those who ran by the kernel's own events, as often as they did.
+/// For how long the two cannot agree here: between an event of the one and of the other an emulated CPU
+/// may stand still for a second.
+fn had_on(cpu: u32, report: &Value, mut others: BTreeMap<i32, Had>, foreign: &mut Foreign) {
     assert_eq!(report["source"], "tracefs");
     let of = report["eachCpu"].as_array().unwrap().iter().find(|of| of["cpu"] == cpu).unwrap();
     let ns = |it: &Value, key: &str| it[key].as_u64().unwrap_or_default();
     assert!(of["lostEvents"] == 0 && ns(of, "ownersNs") > 0, "{of:#}");
-    let mut told = 0;
     for source in of["sources"].as_array().unwrap() {
         if source["kind"] == "thread" || source["kind"] == "kernel-thread" {
-            told += ns(source, "onCpuNs");
+            let had = others.remove(&(source["pid"].as_i64().unwrap() as i32)).unwrap_or_default();
+            assert!(had.count.abs_diff(ns(source, "count")) <= 1, "CPU {cpu}: {had:?}, {source:#}");
             let name = source["name"].as_str().unwrap().to_owned();
             *foreign.entry((cpu, name)).or_default() += ns(source, "totalNs");
         }
     }
-    let sum = |of: fn(&Had) -> u64| others.iter().map(of).sum();
-    assert_between(&format!("on CPU {cpu}"), told, sum(|had| had.least), sum(|had| had.most));
-    // By name, whatever kcm says of it.
-    for had in others.into_iter().filter(|had| had.most > 0) {
+    let untold: Vec<_> = others.values().filter(|had| had.count > 1).collect();
+    assert!(untold.is_empty(), "kcm has missed {untold:?} on CPU {cpu}");
+    // Somebody at the very edge of the window is to be judged, too.
+    for had in others.into_values().filter(|had| had.most > 0) {
         foreign.entry((cpu, had.name)).or_default();
     }
 }
@@ -254,6 +282,9 @@ fn nothing_of_others_runs_on_a_core_with_a_partition_and_the_shield_but_the_kern
         let alone = Loops::start(&podman, "alone", [4, 5]);
         let beside = Loops::start(&podman, "beside", [6, 7]);
         assert_eq!([&alone, &beside].map(|it| partition(&it.cgroup)), ["root", "member"]);
+        // Where a container weighs much, the kernel's balance keeps others off for a while: nothing makes it.
+        let slice = beside.cgroup.split('/').nth(1).unwrap();
+        systemctl(&["set-property", "--runtime", slice, "CPUWeight=1"]);
         let without = beside.watch(5);
         kill_and_wait(beside.init);
         node.kcm(&["shield", "on"]).succeeded();
